@@ -1,0 +1,191 @@
+//! A call: the end it starts from, the handle or completion it ends in, the service that answers.
+
+use std::fmt;
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+
+/// Which of a connection's lanes a method travels in.
+///
+/// A bulk message (a piece of a snapshot) never makes an urgent one (a heartbeat, a vote) wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Lane {
+    /// Everything a time-out depends on.
+    Urgent,
+    /// Large transfers that may be slow.
+    Bulk,
+}
+
+/// The name of a method, as `Service.Method`, and the lane its messages travel in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Method {
+    /// `Service.Method`; at most 255 bytes.
+    pub name: &'static str,
+    /// The lane of its requests and replies.
+    pub lane: Lane,
+}
+
+impl Method {
+    /// A method whose messages are small and urgent.
+    pub const fn urgent(name: &'static str) -> Self {
+        Self { name, lane: Lane::Urgent }
+    }
+
+    /// A method whose messages are large and may wait.
+    pub const fn bulk(name: &'static str) -> Self {
+        Self { name, lane: Lane::Bulk }
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// The client end of a connection to one server.
+///
+/// Any number of calls may be in flight on one end; they may be answered in any order.
+pub trait End: Send + Sync + 'static {
+    /// Starts a call and returns at once; `done` gets the reply, or `None`, exactly once.
+    ///
+    /// `done` runs on a thread of the network (or on this one, if the call fails at once) and must
+    /// not wait for anything but a short lock. The caller must therefore hold no lock that `done`
+    /// takes.
+    fn start(&self, method: Method, args: Vec<u8>, done: Completion);
+
+    /// Starts a call and returns the handle to wait on.
+    fn call(&self, method: Method, args: Vec<u8>) -> Call {
+        let (call, done) = Call::pair();
+        self.start(method, args, done);
+        call
+    }
+}
+
+/// The place an outcome goes to: consumed with it, or dropped, which means *nothing came back*.
+///
+/// The function inside runs exactly once in either case.
+pub struct Completion(Option<Box<dyn FnOnce(Option<Vec<u8>>) + Send>>);
+
+/// What a service answers into, now or later, from any thread. Dropped unanswered, the caller gets
+/// nothing.
+pub type ReplySlot = Completion;
+
+impl Completion {
+    /// A completion that runs `f` with the outcome.
+    pub fn new(f: impl FnOnce(Option<Vec<u8>>) + Send + 'static) -> Self {
+        Self(Some(Box::new(f)))
+    }
+
+    /// Delivers the reply.
+    pub fn reply(self, bytes: Vec<u8>) {
+        self.complete(Some(bytes));
+    }
+
+    /// Delivers the outcome: a reply, or nothing.
+    pub fn complete(mut self, outcome: Option<Vec<u8>>) {
+        if let Some(f) = self.0.take() {
+            f(outcome);
+        }
+    }
+}
+
+impl Drop for Completion {
+    fn drop(&mut self) {
+        if let Some(f) = self.0.take() {
+            f(None);
+        }
+    }
+}
+
+impl fmt::Debug for Completion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Completion")
+    }
+}
+
+/// The handle of a call in flight.
+#[derive(Debug)]
+pub struct Call(Receiver<Option<Vec<u8>>>);
+
+impl Call {
+    /// A handle and the completion that resolves it.
+    pub fn pair() -> (Self, Completion) {
+        let (tx, rx) = bounded(1);
+        // The handle may be gone: then nobody wants the outcome.
+        let done = Completion::new(move |outcome| drop(tx.send(outcome)));
+        (Self(rx), done)
+    }
+
+    /// Waits for the outcome: the reply, or `None` if nothing came back.
+    pub fn wait(self) -> Option<Vec<u8>> {
+        self.0.recv().ok().flatten()
+    }
+
+    /// Waits until `deadline`; gives the handle back if the call is still in flight then.
+    pub fn wait_until(self, deadline: Instant) -> Result<Option<Vec<u8>>, Self> {
+        match self.0.recv_deadline(deadline) {
+            Ok(outcome) => Ok(outcome),
+            Err(RecvTimeoutError::Disconnected) => Ok(None),
+            Err(RecvTimeoutError::Timeout) => Err(self),
+        }
+    }
+
+    /// Whether the outcome is here, so that [`Call::wait`] would not block.
+    pub fn is_done(&self) -> bool {
+        !self.0.is_empty()
+    }
+}
+
+/// A service has no method of that name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no service here has a method named {0:?}")]
+pub struct UnknownMethod(pub String);
+
+/// The server side of the contract.
+pub trait Service: Send + Sync + 'static {
+    /// Handles one request. `reply` may be kept and filled later, by any thread.
+    ///
+    /// Runs on the thread that reads the connection (on TCP), so it must not wait for a disk, the
+    /// network or user code: it takes one step and returns.
+    fn handle(&self, method: &str, args: &[u8], reply: ReplySlot) -> Result<(), UnknownMethod>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    #[test]
+    fn a_completion_runs_exactly_once_even_when_dropped() {
+        let runs = Arc::new(AtomicUsize::new(0));
+        let counted = |runs: &Arc<AtomicUsize>| {
+            let runs = Arc::clone(runs);
+            Completion::new(move |_| {
+                runs.fetch_add(1, Ordering::SeqCst);
+            })
+        };
+        counted(&runs).reply(vec![1]);
+        assert_eq!(runs.load(Ordering::SeqCst), 1);
+        drop(counted(&runs));
+        assert_eq!(runs.load(Ordering::SeqCst), 2);
+    }
+
+    #[test]
+    fn a_dropped_completion_means_nothing_came_back() {
+        let (call, done) = Call::pair();
+        drop(done);
+        assert!(call.is_done());
+        assert_eq!(call.wait(), None);
+    }
+
+    #[test]
+    fn waiting_until_a_deadline_gives_the_handle_back() {
+        let (call, done) = Call::pair();
+        let call = call.wait_until(Instant::now() + Duration::from_millis(1)).expect_err("pending");
+        done.reply(b"late".to_vec());
+        assert_eq!(call.wait_until(Instant::now()).expect("done"), Some(b"late".to_vec()));
+    }
+}

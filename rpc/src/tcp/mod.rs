@@ -1,0 +1,1 @@
+//! The TCP network under the calling contract.

@@ -1,0 +1,50 @@
+//! What can go wrong between us and the disk.
+
+use std::io;
+use std::path::PathBuf;
+
+/// An operating error of the storage engine. Each names the file, what happened, and the cure.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// A file operation failed. The persister is dead from here on.
+    #[error("{operation} {path}: {source}; fix the cause and start the node again")]
+    Io {
+        /// What was attempted: `write`, `sync`, `rename`…
+        operation: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// An earlier error made the persister refuse everything.
+    #[error("the storage failed earlier and accepts nothing more: {0}; start the node again")]
+    Latched(String),
+    /// A file holds what no crash can have left there.
+    #[error("{path}: damaged at offset {offset}: {what}; nothing was changed: {cure}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where in the file, in bytes.
+        offset: u64,
+        /// What is wrong there, with the indexes concerned where they are known.
+        what: String,
+        /// What the operator can do.
+        cure: &'static str,
+    },
+    /// The directory is in use by another process (or by this one, a second time).
+    #[error("{path}: in use by {owner}; stop that process, or use another directory")]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+        /// What the lock file says of its owner.
+        owner: String,
+    },
+    /// The directory belongs to another node or cluster, or to a newer format.
+    #[error("{path}: {what}; use the directory it was made for, or an empty one")]
+    Foreign {
+        /// The directory or file.
+        path: PathBuf,
+        /// Whose it is, and whose was expected.
+        what: String,
+    },
+}

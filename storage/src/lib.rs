@@ -1,0 +1,17 @@
+//! Durable state: what `persist()` and `save_state_and_snapshot()` stand on.
+//!
+//! One contract, [`Persister`], with two implementations that pass one shared suite: [`disk`], a
+//! segmented write-ahead log with memory-mapped snapshots, and [`memory`].
+//!
+//! **Boundary:** indexes and terms are numbers here; nothing knows of leaders or votes' meaning.
+
+mod entry;
+mod error;
+mod persister;
+
+pub use entry::{Entry, EntryId, HardState};
+pub use error::StorageError;
+pub use persister::{
+    Batch, Persister, Recovered, Snapshot, SnapshotBytes, SnapshotMeta, SnapshotStage,
+    StagedSnapshot,
+};
