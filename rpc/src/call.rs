@@ -65,7 +65,9 @@ pub trait End: Send + Sync + 'static {
 /// The place an outcome goes to: consumed with it, or dropped, which means *nothing came back*.
 ///
 /// The function inside runs exactly once in either case.
-pub struct Completion(Option<Box<dyn FnOnce(Option<Vec<u8>>) + Send>>);
+pub struct Completion(Option<OutcomeFn>);
+
+type OutcomeFn = Box<dyn FnOnce(Option<Vec<u8>>) + Send>;
 
 /// What a service answers into, now or later, from any thread. Dropped unanswered, the caller gets
 /// nothing.
