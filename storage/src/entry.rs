@@ -56,10 +56,13 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// What an entry counts beside its data: term (8), tag (1), length (4).
+    pub(crate) const FRAME_BYTES: u64 = 8 + 1 + 4;
+
     /// The bytes this entry counts for in [`crate::Persister::raft_state_bytes`]: its term, tag,
     /// length and data.
     pub fn logical_bytes(&self) -> u64 {
-        8 + 1 + 4 + self.data.len() as u64
+        Self::FRAME_BYTES + self.data.len() as u64
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{Entry, EntryId, HardState, StorageError};
 /// 4. After the first error the persister is dead: every later call fails with
 ///    [`StorageError::Latched`] and touches nothing. It never tries a failed sync again.
 /// 5. A batch that would break the log's shape (a gap, a falling term, a truncation at or below the
-///    snapshot) is our own bug: it panics before anything is written.
+///    snapshot, a second vote in one term) is our own bug: it panics before anything is written.
 pub trait Persister: Send {
     /// Takes what was found at opening. Called once, before anything else; a second call panics.
     fn load(&mut self) -> Recovered;

@@ -1,0 +1,228 @@
+//! The shape of a log without its payloads: what both persisters check a batch against before they
+//! write anything, and where the logical size is counted.
+
+use std::collections::VecDeque;
+
+use crate::{Batch, Entry, EntryId, HardState};
+
+/// The logical size of what is always there: term (8), vote (1 + 8), and the log's base (8 + 8).
+pub(crate) const FIXED_BYTES: u64 = 8 + 9 + 16;
+
+/// Hard state, base and the terms of a log.
+///
+/// Invariants, checked before every change: (1) indexes are contiguous from `base`; (2) terms never
+/// fall along the log; (3) `current_term` never falls, and within one term a vote is cast once;
+/// (4) nothing at or below `base` changes; (5) `base` only grows.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LogShape {
+    pub(crate) hard_state: HardState,
+    /// The last entry the snapshot covers; `0@0` without one.
+    pub(crate) base: EntryId,
+    entries: VecDeque<Slot>,
+    entry_bytes: u64,
+}
+
+/// What is remembered of one entry.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    term: u64,
+    data_len: u32,
+}
+
+impl LogShape {
+    /// The last entry of the log, or the base if the log is empty.
+    pub(crate) fn last(&self) -> EntryId {
+        match self.entries.back() {
+            Some(slot) => EntryId::new(self.base.index + self.entries.len() as u64, slot.term),
+            None => self.base,
+        }
+    }
+
+    /// The term of the entry at `index`, if the log (its base included) still knows it.
+    pub(crate) fn term_at(&self, index: u64) -> Option<u64> {
+        if index == self.base.index {
+            return Some(self.base.term);
+        }
+        let position = index.checked_sub(self.base.index + 1)?;
+        Some(self.entries.get(usize::try_from(position).ok()?)?.term)
+    }
+
+    /// See [`crate::Persister::raft_state_bytes`].
+    pub(crate) fn raft_state_bytes(&self) -> u64 {
+        FIXED_BYTES + self.entry_bytes
+    }
+
+    /// How many entries are behind the base.
+    pub(crate) fn entry_count(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Panics if `batch` does not fit behind this log: the caller's bug, found before it is written.
+    pub(crate) fn check(&self, batch: &Batch) {
+        if let Some(new) = batch.hard_state {
+            self.check_hard_state(new);
+        }
+        let mut last = self.last();
+        if let Some(from) = batch.truncate_from {
+            assert!(from > self.base.index, "truncate from {from} at or below base {}", self.base);
+            if from <= last.index {
+                let term = self.term_at(from - 1).expect("from is above the base, in the log");
+                last = EntryId::new(from - 1, term);
+            }
+        }
+        for entry in &batch.entries {
+            assert_eq!(entry.id.index, last.index + 1, "gap: {} appended to {last}", entry.id);
+            assert!(entry.id.term >= last.term, "term falls: {} appended to {last}", entry.id);
+            last = entry.id;
+        }
+    }
+
+    fn check_hard_state(&self, new: HardState) {
+        let old = self.hard_state;
+        assert!(
+            new.current_term >= old.current_term,
+            "current_term {} → {}",
+            old.current_term,
+            new.current_term
+        );
+        if new.current_term == old.current_term {
+            assert!(
+                old.voted_for.is_none() || new.voted_for == old.voted_for,
+                "vote {:?} → {:?} within term {}",
+                old.voted_for,
+                new.voted_for,
+                new.current_term
+            );
+        }
+    }
+
+    /// Takes over what `batch` changes. It must have passed [`check`](Self::check).
+    pub(crate) fn apply(&mut self, batch: &Batch) {
+        if let Some(new) = batch.hard_state {
+            self.hard_state = new;
+        }
+        if let Some(from) = batch.truncate_from {
+            self.truncate(from);
+        }
+        for entry in &batch.entries {
+            self.push(entry);
+        }
+    }
+
+    /// Appends one entry.
+    pub(crate) fn push(&mut self, entry: &Entry) {
+        assert_eq!(entry.id.index, self.last().index + 1, "gap behind {}", self.last());
+        let data_len = u32::try_from(entry.data.len()).expect("an entry is smaller than 4 GiB");
+        self.entries.push_back(Slot { term: entry.id.term, data_len });
+        self.entry_bytes += entry.logical_bytes();
+    }
+
+    /// Drops every entry with index `from` or above.
+    pub(crate) fn truncate(&mut self, from: u64) {
+        assert!(from > self.base.index, "truncate from {from} at or below base {}", self.base);
+        while self.last().index >= from && !self.entries.is_empty() {
+            let slot = self.entries.pop_back();
+            self.forget(slot);
+        }
+    }
+
+    /// Whether a snapshot up to `last_included` leaves the entries behind it in place: only if the
+    /// log holds exactly that entry.
+    pub(crate) fn keeps_suffix(&self, last_included: EntryId) -> bool {
+        self.term_at(last_included.index) == Some(last_included.term)
+    }
+
+    /// Moves the base up to `last_included`; the suffix stays if [`Self::keeps_suffix`] says so.
+    pub(crate) fn compact(&mut self, last_included: EntryId) {
+        assert!(
+            last_included.index > self.base.index,
+            "snapshot {last_included} is not newer than the current {}",
+            self.base
+        );
+        if self.keeps_suffix(last_included) {
+            for _ in self.base.index..last_included.index {
+                let slot = self.entries.pop_front();
+                self.forget(slot);
+            }
+        } else {
+            self.entries.clear();
+            self.entry_bytes = 0;
+        }
+        self.base = last_included;
+    }
+
+    fn forget(&mut self, slot: Option<Slot>) {
+        let slot = slot.expect("the caller counted the entries");
+        self.entry_bytes -= Entry::FRAME_BYTES + u64::from(slot.data_len);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(index: u64, term: u64) -> Entry {
+        Entry { id: EntryId::new(index, term), tag: 0, data: vec![7; index as usize].into() }
+    }
+
+    fn shape(terms: &[u64]) -> LogShape {
+        let mut shape = LogShape::default();
+        for (i, term) in terms.iter().enumerate() {
+            shape.push(&entry(i as u64 + 1, *term));
+        }
+        shape
+    }
+
+    #[test]
+    fn size_follows_every_change() {
+        let mut shape = shape(&[1, 1, 2]);
+        assert_eq!(shape.raft_state_bytes(), FIXED_BYTES + 3 * 13 + 6);
+        shape.truncate(3);
+        assert_eq!(shape.raft_state_bytes(), FIXED_BYTES + 2 * 13 + 3);
+        shape.compact(EntryId::new(1, 1));
+        assert_eq!(shape.raft_state_bytes(), FIXED_BYTES + 13 + 2);
+        assert_eq!(shape.last(), EntryId::new(2, 1));
+        shape.compact(EntryId::new(9, 4));
+        assert_eq!(shape.raft_state_bytes(), FIXED_BYTES);
+        assert_eq!(shape.last(), EntryId::new(9, 4));
+    }
+
+    #[test]
+    fn a_snapshot_of_another_history_drops_the_log() {
+        let mut log = shape(&[1, 1, 2]);
+        log.compact(EntryId::new(2, 3));
+        assert_eq!(log.entry_count(), 0);
+        let mut log = shape(&[1, 1, 2]);
+        log.compact(EntryId::new(2, 1));
+        assert_eq!((log.entry_count(), log.last()), (1, EntryId::new(3, 2)));
+    }
+
+    #[track_caller]
+    fn refused(shape: &LogShape, batch: Batch, why: &str) {
+        let panic = std::panic::catch_unwind(|| shape.check(&batch)).unwrap_err();
+        let text = panic.downcast_ref::<String>().expect("a formatted panic");
+        assert!(text.contains(why), "{text:?} lacks {why:?}");
+    }
+
+    #[test]
+    fn a_batch_that_breaks_the_shape_panics() {
+        let mut log = shape(&[1, 2, 2]);
+        log.hard_state = HardState { current_term: 3, voted_for: Some(1) };
+        log.compact(EntryId::new(1, 1));
+        let append = |index, term| Batch { entries: vec![entry(index, term)], ..Batch::default() };
+        refused(&log, append(5, 2), "gap");
+        refused(&log, append(3, 2), "gap");
+        refused(&log, append(4, 1), "term falls");
+        refused(&log, Batch { truncate_from: Some(1), ..Batch::default() }, "at or below base");
+        let vote = |current_term, voted_for| Batch {
+            hard_state: Some(HardState { current_term, voted_for }),
+            ..Batch::default()
+        };
+        refused(&log, vote(2, None), "current_term 3 → 2");
+        refused(&log, vote(3, Some(2)), "within term 3");
+        refused(&log, vote(3, None), "within term 3");
+        log.check(&vote(4, None));
+        log.check(&Batch { truncate_from: Some(99), ..append(4, 2) });
+        log.check(&Batch { truncate_from: Some(2), ..append(2, 1) });
+    }
+}
