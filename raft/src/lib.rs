@@ -1,1 +1,35 @@
-//! Placeholder.
+//! Raft with threads and locks: pure rules, and the threads that drive them.
+//!
+//! The map, from the outside in:
+//! - [`machine`](Replicated): a state machine of your own, replicated: `submit` and `read`.
+//! - [`peer`](Raft): the labs' interface underneath: `make`, `start`, `get_state`, `snapshot`.
+//! - `threads`: election, replication (one a peer), applier, log writer; one loop each.
+//! - `shared`: the mutex around the rules, its condition variables, and nothing else that locks.
+//! - `rules`: the paper's Figure 2 and its neighbours as plain methods on plain state.
+//! - `log`, `mutation`, `message`, `configuration`: what the rules are written in.
+//!
+//! **Boundary:** nothing here knows what a command means, which network carries the messages, or
+//! what a disk looks like.
+
+mod configuration;
+mod error;
+mod log;
+mod machine;
+mod message;
+mod mutation;
+mod options;
+mod peer;
+mod rules;
+mod shared;
+mod threads;
+mod trace;
+mod types;
+
+pub use configuration::Configuration;
+pub use error::{OpenError, ReadError, RestoreError, Stopped, SubmitError};
+pub use machine::{Replicated, ReplicatedOptions, StateMachine};
+pub use options::Options;
+pub use peer::{ApplyMsg, PeerStatus, Peers, Raft, RoleName, SnapshotError, Start, Status};
+pub use types::{Entry, EntryId, EntryKind, Index, PeerId, Snapshot, SnapshotMeta, Term};
+
+use trace::trace;

@@ -1,0 +1,431 @@
+//! The interface most people want: a state machine of one's own, replicated.
+//!
+//! [`Replicated::submit`] blocks until the command is committed, applied here, and answered by the
+//! state machine. [`Replicated::read`] is linearizable and never touches the log. Both have a form
+//! that returns at once and calls back.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use oarlock_rpc::Service;
+use oarlock_rpc::codec::{self, Wire};
+use oarlock_storage::{Persister, SnapshotStage};
+
+use crate::error::{OpenError, ReadError, RestoreError, Stopped, SubmitError};
+use crate::options::Options;
+use crate::peer::{Peers, Raft, SnapshotError, Status};
+use crate::rules::{ApplyWork, ReadId};
+use crate::shared::Shared;
+use crate::threads::applier::{Gone, Sink};
+use crate::types::{Entry, EntryId, EntryKind, Index, PeerId, Snapshot, Term};
+
+/// What is replicated. Every peer applies the same commands in the same order, so `apply` must
+/// depend on nothing but the state and the command.
+pub trait StateMachine: Send + 'static {
+    /// What changes the state; travels through the log in its encoded form.
+    type Command: Wire + Send + 'static;
+    /// What `apply` answers to whoever submitted the command.
+    type Output: Send + 'static;
+
+    /// Takes one command. `id` is its place in the log.
+    fn apply(&mut self, id: EntryId, command: Self::Command) -> Self::Output;
+
+    /// The whole state as bytes: equal states must give equal bytes.
+    fn snapshot(&self) -> Vec<u8>;
+
+    /// Replaces the whole state by what [`snapshot`](Self::snapshot) wrote at some peer.
+    fn restore(&mut self, snapshot: &[u8]) -> Result<(), RestoreError>;
+}
+
+/// How a replicated state machine runs.
+#[derive(Clone, Debug)]
+pub struct ReplicatedOptions {
+    /// The consensus under it.
+    pub raft: Options,
+    /// Once the log behind the last snapshot has more bytes than this, a new one is taken; `None`
+    /// never takes one.
+    pub snapshot_log_bytes: Option<u64>,
+    /// How long [`Replicated::submit`] and [`Replicated::read`] wait.
+    pub timeout: Duration,
+}
+
+impl Default for ReplicatedOptions {
+    fn default() -> Self {
+        Self {
+            raft: Options::default(),
+            snapshot_log_bytes: Some(64 << 20),
+            timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+type SubmitDone<M> =
+    Box<dyn FnOnce(Result<<M as StateMachine>::Output, SubmitError>) + Send + 'static>;
+type ReadDone<M> = Box<dyn FnOnce(Result<&M, ReadError>) + Send + 'static>;
+
+/// What the applier must know of callers. Sent under the peer's lock, so it is on its way before
+/// the entry or round it names can be committed.
+enum Waiting<M: StateMachine> {
+    Submit(EntryId, SubmitDone<M>),
+    Read(ReadId, ReadDone<M>),
+}
+
+/// A handle on this peer of a replicated state machine. The peer is killed with its last handle.
+pub struct Replicated<M: StateMachine> {
+    raft: Raft,
+    waiting: Sender<Waiting<M>>,
+    timeout: Duration,
+    command_bytes_max: usize,
+}
+
+impl<M: StateMachine> Clone for Replicated<M> {
+    fn clone(&self) -> Self {
+        Self { raft: self.raft.clone(), waiting: self.waiting.clone(), ..*self }
+    }
+}
+
+impl<M: StateMachine> Replicated<M> {
+    /// Starts this peer of a cluster of `me` and `peers`, from what `persister` holds.
+    ///
+    /// `machine` is in its initial state: it is restored from the last snapshot, and the log behind
+    /// it is applied as it is found to be committed.
+    pub fn open(
+        me: PeerId,
+        peers: Peers,
+        mut persister: Box<dyn Persister>,
+        mut machine: M,
+        options: ReplicatedOptions,
+    ) -> Result<Self, OpenError> {
+        let recovered = persister.load();
+        if let Some(snapshot) = &recovered.snapshot {
+            let last_included = snapshot.meta.last_included;
+            machine
+                .restore(snapshot)
+                .map_err(|source| OpenError::Restore { last_included, source })?;
+        }
+        let (waiting, incoming) = unbounded();
+        let sink = MachineSink {
+            machine,
+            incoming,
+            submits: VecDeque::new(),
+            reads: VecDeque::new(),
+            stage: persister.snapshot_stage(),
+            snapshot_log_bytes: options.snapshot_log_bytes,
+        };
+        let command_bytes_max = options.raft.command_bytes_max;
+        let raft = Raft::launch(me, peers, recovered, persister, options.raft, |_| sink)?;
+        Ok(Self { raft, waiting, timeout: options.timeout, command_bytes_max })
+    }
+
+    /// Replicates `command`, and returns what the state machine answered when it applied it here.
+    /// Waits no longer than the options' time-out.
+    pub fn submit(&self, command: &M::Command) -> Result<M::Output, SubmitError> {
+        self.submit_until(command, deadline_in(self.timeout))
+    }
+
+    /// [`submit`](Self::submit), until `deadline`: then the command's fate is unknown.
+    pub fn submit_until(
+        &self,
+        command: &M::Command,
+        deadline: Instant,
+    ) -> Result<M::Output, SubmitError> {
+        let (tx, rx) = bounded(1);
+        // The receiver may have given up: then nobody wants the answer.
+        let id = self.start(command, Box::new(move |answer| drop(tx.send(answer))))?;
+        match rx.recv_deadline(deadline) {
+            Ok(answer) => answer,
+            Err(RecvTimeoutError::Timeout) => Err(SubmitError::Unknown { id }),
+            Err(RecvTimeoutError::Disconnected) => {
+                Err(SubmitError::Stopped { stopped: self.why_stopped(), id: Some(id) })
+            }
+        }
+    }
+
+    /// [`submit`](Self::submit) without waiting: `done` gets the answer, exactly once, on the
+    /// thread that applies (or on this one, if nothing was appended). It must not wait, and there
+    /// is no time-out: a command on a leader that is cut off is answered when that ends.
+    pub fn submit_with(
+        &self,
+        command: &M::Command,
+        done: impl FnOnce(Result<M::Output, SubmitError>) + Send + 'static,
+    ) {
+        let bytes = match self.encode(command) {
+            Ok(bytes) => bytes,
+            Err(error) => return done(Err(error)),
+        };
+        if let Err((error, done)) = self.start_encoded(bytes, Box::new(done)) {
+            done(Err(error));
+        }
+    }
+
+    /// Looks at the state, linearizably: `f` sees every command that was answered anywhere before
+    /// the call, and runs on the thread that applies, so it should be short. Waits no longer than
+    /// the options' time-out.
+    pub fn read<R: Send + 'static>(
+        &self,
+        f: impl FnOnce(&M) -> R + Send + 'static,
+    ) -> Result<R, ReadError> {
+        self.read_until(f, deadline_in(self.timeout))
+    }
+
+    /// [`read`](Self::read), until `deadline`.
+    pub fn read_until<R: Send + 'static>(
+        &self,
+        f: impl FnOnce(&M) -> R + Send + 'static,
+        deadline: Instant,
+    ) -> Result<R, ReadError> {
+        let (tx, rx) = bounded(1);
+        // The receiver may have given up: then nobody wants the result.
+        self.read_with(move |machine| drop(tx.send(machine.map(f))));
+        match rx.recv_deadline(deadline) {
+            Ok(result) => result,
+            Err(RecvTimeoutError::Timeout) => Err(ReadError::TimedOut),
+            Err(RecvTimeoutError::Disconnected) => Err(self.why_stopped().into()),
+        }
+    }
+
+    /// [`read`](Self::read) without waiting: `done` gets the state, exactly once, on the thread
+    /// that applies (or an error, perhaps on this one). It must not wait.
+    pub fn read_with(&self, done: impl FnOnce(Result<&M, ReadError>) + Send + 'static) {
+        let mut done: Option<ReadDone<M>> = Some(Box::new(done));
+        let begun = self.raft.shared().step(|rules, _| match rules.begin_read() {
+            Some(id) => {
+                let read = Waiting::Read(id, done.take().expect("nobody took it before"));
+                self.hand_over(read);
+                Ok(())
+            }
+            None => Err(ReadError::NotLeader { leader: rules.leader() }),
+        });
+        let error = match begun {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error,
+            Err(stopped) => stopped.into(),
+        };
+        if let Some(done) = done {
+            done(Err(error));
+        }
+    }
+
+    /// The term, and who leads it as far as this peer knows.
+    pub fn leader(&self) -> (Term, Option<PeerId>) {
+        self.raft.shared().look(|rules, _| (rules.current_term(), rules.leader()))
+    }
+
+    /// Waits until a leader is known that is not `other_than` (a term and its leader), at the
+    /// latest until `deadline`; returns what is known then.
+    pub fn wait_for_leader(
+        &self,
+        other_than: (Term, Option<PeerId>),
+        deadline: Instant,
+    ) -> (Term, Option<PeerId>) {
+        let found = self.raft.shared().wait_for_leader(deadline, |rules| {
+            let known = (rules.current_term(), rules.leader());
+            (known.1.is_some() && known != other_than).then_some(known)
+        });
+        found.unwrap_or_else(|| self.leader())
+    }
+
+    /// What this peer knows of the cluster now.
+    pub fn status(&self) -> Status {
+        self.raft.status()
+    }
+
+    /// The peer underneath.
+    pub fn raft(&self) -> &Raft {
+        &self.raft
+    }
+
+    /// What answers the other peers: the methods named `Raft.…`.
+    pub fn service(&self) -> Arc<dyn Service> {
+        self.raft.service()
+    }
+
+    /// Stops this peer and waits for all its threads; every caller that waits gets an error.
+    pub fn kill(&self) {
+        self.raft.kill();
+    }
+
+    fn start(&self, command: &M::Command, done: SubmitDone<M>) -> Result<EntryId, SubmitError> {
+        let bytes = self.encode(command)?;
+        self.start_encoded(bytes, done).map_err(|(error, _)| error)
+    }
+
+    fn encode(&self, command: &M::Command) -> Result<Arc<[u8]>, SubmitError> {
+        let bytes = codec::encode(command).map_err(SubmitError::Encode)?;
+        let (len, limit) = (bytes.len(), self.command_bytes_max);
+        if len > limit { Err(SubmitError::TooLarge { len, limit }) } else { Ok(bytes.into()) }
+    }
+
+    /// Appends, and tells the applier who waits, in one step.
+    fn start_encoded(
+        &self,
+        bytes: Arc<[u8]>,
+        done: SubmitDone<M>,
+    ) -> Result<EntryId, (SubmitError, SubmitDone<M>)> {
+        let mut done = Some(done);
+        let started = self.raft.shared().step(|rules, _| {
+            if rules.is_leader() && rules.is_overloaded() {
+                return Err(SubmitError::Busy);
+            }
+            let Some(id) = rules.start(bytes) else {
+                return Err(SubmitError::NotLeader { leader: rules.leader() });
+            };
+            self.hand_over(Waiting::Submit(id, done.take().expect("nobody took it before")));
+            Ok(id)
+        });
+        let error = match started {
+            Ok(Ok(id)) => return Ok(id),
+            Ok(Err(error)) => error,
+            Err(stopped) => SubmitError::Stopped { stopped, id: None },
+        };
+        Err((error, done.expect("it is handed over only with an id")))
+    }
+
+    fn hand_over(&self, waiting: Waiting<M>) {
+        // The channel is unbounded, so this does not wait; if the applier is gone, dropping the
+        // callback is what tells the caller.
+        drop(self.waiting.send(waiting));
+    }
+
+    fn why_stopped(&self) -> Stopped {
+        self.raft.stopped().unwrap_or_else(Stopped::killed)
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a blocking call's deadline never enters the rules")]
+fn deadline_in(timeout: Duration) -> Instant {
+    Instant::now() + timeout
+}
+
+/// The applier's side: owns the state machine, and knows who waits for what.
+struct MachineSink<M: StateMachine> {
+    machine: M,
+    incoming: Receiver<Waiting<M>>,
+    /// Oldest first: a leader appends in order.
+    submits: VecDeque<(EntryId, SubmitDone<M>)>,
+    reads: VecDeque<(ReadId, ReadDone<M>)>,
+    stage: Arc<dyn SnapshotStage>,
+    snapshot_log_bytes: Option<u64>,
+}
+
+impl<M: StateMachine> Sink for MachineSink<M> {
+    fn take(&mut self, work: ApplyWork, shared: &Shared) -> Result<(), Gone> {
+        self.learn_who_waits();
+        match work {
+            ApplyWork::Entries(entries) => {
+                let last = entries.last().expect("work has entries").id;
+                for entry in &entries {
+                    self.apply(entry);
+                }
+                self.snapshot_if_due(last.index, shared);
+            }
+            ApplyWork::Restore(snapshot) => self.restore(&snapshot),
+            ApplyWork::ServeReads { through } => {
+                while let Some(done) = self.next_read(through) {
+                    done(Ok(&self.machine));
+                }
+            }
+            ApplyWork::FailReads { through } => {
+                let leader = shared.look(|rules, _| rules.leader());
+                while let Some(done) = self.next_read(through) {
+                    done(Err(ReadError::NotLeader { leader }));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, shared: &Shared) {
+        self.learn_who_waits();
+        let stopped = shared.stopped().unwrap_or_else(Stopped::killed);
+        for (id, done) in self.submits.drain(..) {
+            done(Err(SubmitError::Stopped { stopped: stopped.clone(), id: Some(id) }));
+        }
+        for (_, done) in self.reads.drain(..) {
+            done(Err(ReadError::Stopped(stopped.clone())));
+        }
+    }
+}
+
+impl<M: StateMachine> MachineSink<M> {
+    fn learn_who_waits(&mut self) {
+        for waiting in self.incoming.try_iter() {
+            match waiting {
+                Waiting::Submit(id, done) => self.submits.push_back((id, done)),
+                Waiting::Read(id, done) => self.reads.push_back((id, done)),
+            }
+        }
+    }
+
+    fn apply(&mut self, entry: &Entry) {
+        let output = match EntryKind::from_tag(entry.tag) {
+            Some(EntryKind::Command) => {
+                let command = codec::decode(&entry.data).unwrap_or_else(|error| {
+                    panic!("log entry {} cannot be applied: {error}", entry.id)
+                });
+                Some(self.machine.apply(entry.id, command))
+            }
+            Some(EntryKind::NoOp) | None => None,
+        };
+        // Commands of a former leadership of ours, in whose place other entries came.
+        while let Some((_, done)) = self.next_submit(|id| {
+            id.index < entry.id.index || (id.index == entry.id.index && id != entry.id)
+        }) {
+            done(Err(SubmitError::Superseded));
+        }
+        if let Some(output) = output
+            && let Some((_, done)) = self.next_submit(|id| id == entry.id)
+        {
+            done(Ok(output));
+        }
+    }
+
+    fn restore(&mut self, snapshot: &Snapshot) {
+        let last_included = snapshot.meta.last_included;
+        if let Err(error) = self.machine.restore(snapshot) {
+            panic!("the snapshot at {last_included} cannot be restored: {error}");
+        }
+        // Whether the entries they wait for are among those it covers cannot be told.
+        while let Some((id, done)) = self.next_submit(|id| id.index <= last_included.index) {
+            done(Err(SubmitError::Unknown { id }));
+        }
+    }
+
+    fn next_submit(
+        &mut self,
+        wanted: impl Fn(EntryId) -> bool,
+    ) -> Option<(EntryId, SubmitDone<M>)> {
+        let is_wanted = self.submits.front().is_some_and(|(id, _)| wanted(*id));
+        if is_wanted { self.submits.pop_front() } else { None }
+    }
+
+    fn next_read(&mut self, through: ReadId) -> Option<ReadDone<M>> {
+        let is_wanted = self.reads.front().is_some_and(|(id, _)| *id <= through);
+        if is_wanted { self.reads.pop_front().map(|(_, done)| done) } else { None }
+    }
+
+    fn snapshot_if_due(&mut self, applied: Index, shared: &Shared) {
+        let Some(limit) = self.snapshot_log_bytes else { return };
+        let meta = shared.step(|rules, _| {
+            let due = rules.log().entries_bytes() > limit;
+            due.then(|| rules.snapshot_meta(applied)).flatten()
+        });
+        // A peer that has stopped takes no snapshots; the applier is about to see it too.
+        let Ok(Some(meta)) = meta else { return };
+        if let Err(error) = self.take_snapshot(meta, shared) {
+            log::warn!(target: "SNAP", "no snapshot at {applied}: {error}");
+        }
+    }
+
+    fn take_snapshot(
+        &self,
+        meta: oarlock_storage::SnapshotMeta,
+        shared: &Shared,
+    ) -> Result<(), SnapshotError> {
+        let staged = self.stage.write_all(meta, &self.machine.snapshot())?;
+        let compacted = shared.step(|rules, _| rules.compact(staged))?;
+        Ok(shared.durable(compacted)?)
+    }
+}

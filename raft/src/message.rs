@@ -1,0 +1,153 @@
+//! The RPCs of Figures 2 and 13, field by field, as they travel.
+
+use std::sync::Arc;
+
+use oarlock_rpc::Method;
+use oarlock_rpc::codec::Wire;
+use serde::{Deserialize, Serialize};
+
+use crate::types::{Entry, EntryId, EntryKind, Index, PeerId, SnapshotMeta, Term};
+
+/// `RequestVote`, for real and as a question (PreVote).
+pub(crate) const REQUEST_VOTE: Method = Method::urgent("Raft.RequestVote");
+/// `AppendEntries`.
+pub(crate) const APPEND_ENTRIES: Method = Method::urgent("Raft.AppendEntries");
+/// `InstallSnapshot`: large, and in its own lane, so that no heartbeat waits behind it.
+pub(crate) const INSTALL_SNAPSHOT: Method = Method::bulk("Raft.InstallSnapshot");
+
+/// The largest command that fits a message with room for the fields around it.
+pub(crate) const COMMAND_BYTES_MAX: usize = 48 << 20;
+
+/// The arguments of `RequestVote` (Figure 2; PreVote is section 9.6 of the dissertation).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RequestVoteArgs {
+    /// Only a question: *would you vote for me in this term?* Changes nothing at the receiver.
+    pub pre_vote: bool,
+    /// The candidate's term; of a pre-vote, the term it would campaign in.
+    pub term: Term,
+    /// Who asks.
+    pub candidate_id: PeerId,
+    /// The candidate's last entry.
+    pub last_log: EntryId,
+}
+
+/// The answer to `RequestVote`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RequestVoteReply {
+    /// The receiver's `current_term`.
+    pub term: Term,
+    /// Whether the candidate has (or would have) the vote.
+    pub vote_granted: bool,
+}
+
+/// The arguments of `AppendEntries` (Figure 2).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AppendEntriesArgs {
+    pub term: Term,
+    pub leader_id: PeerId,
+    /// The entry right before the new ones (`prev_log_index` and `prev_log_term`).
+    pub prev_log: EntryId,
+    /// The leader's `commit_index`.
+    pub leader_commit: Index,
+    /// The new entries; empty for a heartbeat.
+    pub entries: Vec<Entry>,
+}
+
+impl AppendEntriesArgs {
+    /// Whether the entries are a run right behind `prev_log` whose terms never fall or pass the
+    /// sender's, of kinds this build knows. Checked once, where messages come in; the rules take
+    /// it on trust.
+    pub(crate) fn is_well_formed(&self) -> bool {
+        let before = std::iter::once(self.prev_log).chain(self.entries.iter().map(|e| e.id));
+        let is_run = before.zip(&self.entries).all(|(before, entry)| {
+            before.index.checked_add(1) == Some(entry.id.index) && before.term <= entry.id.term
+        });
+        let last = self.entries.last().map_or(self.prev_log, |entry| entry.id);
+        let known = |entry: &Entry| EntryKind::from_tag(entry.tag).is_some();
+        is_run && last.term <= self.term && self.entries.iter().all(known)
+    }
+}
+
+/// The answer to `AppendEntries`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AppendEntriesReply {
+    /// The receiver's `current_term`.
+    pub term: Term,
+    pub outcome: AppendOutcome,
+}
+
+/// What became of the entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum AppendOutcome {
+    /// The sender's term is over.
+    StaleTerm,
+    /// The receiver's log matches the leader's up to this index, durably.
+    Matched { index: Index },
+    /// `prev_log` is not in the receiver's log (section 5.3, the optimisation at its end).
+    Conflict {
+        /// The term of the entry in its place, if there is one.
+        term: Option<Term>,
+        /// The first index of that term, or the first index behind the receiver's log.
+        first_index: Index,
+    },
+}
+
+/// The arguments of `InstallSnapshot` (Figure 13): one piece.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct InstallSnapshotArgs {
+    pub term: Term,
+    pub leader_id: PeerId,
+    /// `last_included_index` and `last_included_term`.
+    pub last_included: EntryId,
+    /// The configuration at that entry.
+    #[serde(with = "serde_bytes")]
+    pub configuration: Vec<u8>,
+    /// Where in the snapshot the piece belongs, in bytes.
+    pub offset: u64,
+    #[serde(with = "serde_bytes")]
+    pub data: Vec<u8>,
+    /// Whether this is the last piece.
+    pub done: bool,
+}
+
+impl InstallSnapshotArgs {
+    /// What the snapshot stands for.
+    pub(crate) fn meta(&self) -> SnapshotMeta {
+        let configuration: Arc<[u8]> = self.configuration.as_slice().into();
+        SnapshotMeta { last_included: self.last_included, configuration }
+    }
+}
+
+/// The answer to `InstallSnapshot`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct InstallSnapshotReply {
+    /// The receiver's `current_term`.
+    pub term: Term,
+    /// The offset of the piece the receiver wants next; `None` once it has everything up to
+    /// `last_included`, durably.
+    pub wants: Option<u64>,
+}
+
+impl Wire for RequestVoteArgs {
+    const MAX_BYTES: usize = 256;
+}
+
+impl Wire for RequestVoteReply {
+    const MAX_BYTES: usize = 256;
+}
+
+impl Wire for AppendEntriesArgs {
+    const MAX_BYTES: usize = oarlock_rpc::codec::MAX_BYTES;
+}
+
+impl Wire for AppendEntriesReply {
+    const MAX_BYTES: usize = 256;
+}
+
+impl Wire for InstallSnapshotArgs {
+    const MAX_BYTES: usize = oarlock_rpc::codec::MAX_BYTES;
+}
+
+impl Wire for InstallSnapshotReply {
+    const MAX_BYTES: usize = 256;
+}

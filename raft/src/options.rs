@@ -1,0 +1,84 @@
+//! Time-outs and limits, with their units and why they have their defaults.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+/// What a peer is tuned by. All peers of one cluster should use the same.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How often a leader speaks to a follower it has nothing to tell.
+    pub heartbeat_interval: Duration,
+    /// A follower that hears nothing campaigns after a random time from this range (section 5.2).
+    /// Its lower end is also how long a peer that heard from a leader refuses to vote, and how long
+    /// a leader goes on without hearing from a majority.
+    pub election_timeout: RangeInclusive<Duration>,
+    /// Where the random election time-outs come from; 0 takes a seed from the system.
+    pub seed: u64,
+    /// Whether a new leader appends an entry of its own at once (section 8). Linearizable reads
+    /// need one; the labs' interface, whose indexes the tests count, must not have it.
+    pub no_op_on_election: bool,
+    /// The most payload bytes in one `AppendEntries`, unless its first entry alone is larger.
+    pub append_bytes_max: usize,
+    /// The most entries in one `AppendEntries`.
+    pub append_entries_max: usize,
+    /// The most payload bytes in an `AppendEntries` to a follower that may not be there, or whose
+    /// log may not match.
+    pub probe_bytes_max: usize,
+    /// The most `AppendEntries` with entries on their way to one follower.
+    pub in_flight_max: usize,
+    /// The size of the pieces a snapshot is sent in, in bytes.
+    pub snapshot_chunk_bytes: usize,
+    /// The largest command, in bytes.
+    pub command_bytes_max: usize,
+    /// The most payload bytes a leader holds that are not committed; beyond it, proposals are
+    /// refused.
+    pub uncommitted_bytes_max: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            heartbeat_interval: Duration::from_millis(50),
+            election_timeout: Duration::from_millis(250)..=Duration::from_millis(500),
+            seed: 0,
+            no_op_on_election: true,
+            append_bytes_max: 1 << 20,
+            append_entries_max: 1024,
+            probe_bytes_max: 16 << 10,
+            in_flight_max: 64,
+            snapshot_chunk_bytes: 512 << 10,
+            command_bytes_max: 8 << 20,
+            uncommitted_bytes_max: 256 << 20,
+        }
+    }
+}
+
+impl Options {
+    /// The labs' pace: at most ten heartbeats a second, a new leader well within five seconds, and
+    /// no entries but the tests' own.
+    pub fn lab() -> Self {
+        Self {
+            heartbeat_interval: Duration::from_millis(100),
+            election_timeout: Duration::from_millis(350)..=Duration::from_millis(700),
+            no_op_on_election: false,
+            ..Self::default()
+        }
+    }
+
+    /// Panics if the options contradict each other: a configuration nobody can want.
+    pub(crate) fn check(&self) {
+        let shortest = *self.election_timeout.start();
+        assert!(
+            self.heartbeat_interval < shortest && shortest <= *self.election_timeout.end(),
+            "heartbeat_interval {:?} must be below election_timeout {:?}",
+            self.heartbeat_interval,
+            self.election_timeout
+        );
+        assert!(self.append_entries_max > 0 && self.in_flight_max > 0, "a window of nothing");
+        assert!(
+            self.command_bytes_max <= crate::message::COMMAND_BYTES_MAX,
+            "command_bytes_max {} is more than a message holds",
+            self.command_bytes_max
+        );
+    }
+}

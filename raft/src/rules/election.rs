@@ -1,0 +1,203 @@
+//! Elections (section 5.2), the election restriction (5.4.1), PreVote (dissertation 9.6), leader
+//! stickiness (dissertation 4.2.3), and a leader that steps down when it cannot hear a majority
+//! (dissertation 6.2).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use super::{Due, Progress, Role, Rules};
+use crate::message::{RequestVoteArgs, RequestVoteReply};
+use crate::mutation::AfterDurable;
+use crate::types::{EntryKind, PeerId};
+
+/// One candidacy's requests: the same arguments for every other voter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct VoteRound {
+    pub(crate) args: RequestVoteArgs,
+    pub(crate) voters: Vec<PeerId>,
+}
+
+impl Rules {
+    /// The election thread's work: a round of requests, once our own vote in it is durable.
+    pub(crate) fn election_due(&mut self, now: Instant) -> Due<AfterDurable<VoteRound>> {
+        if self.round_to_send {
+            self.round_to_send = false;
+            return Due::Now(self.vote_round());
+        }
+        if !self.configuration.is_voter(self.me) {
+            return Due::WhenWoken;
+        }
+        if now < self.election_deadline {
+            return Due::At(self.election_deadline);
+        }
+        if self.is_leader() {
+            self.check_quorum(now);
+            return Due::At(self.election_deadline);
+        }
+        self.become_pre_candidate(now);
+        self.round_to_send = false;
+        Due::Now(self.vote_round())
+    }
+
+    /// Our own vote of this round is on disk, so it counts.
+    pub(crate) fn on_own_vote(&mut self, args: &RequestVoteArgs, now: Instant) {
+        self.count_vote(self.me, args, now);
+    }
+
+    /// A voter answered.
+    pub(crate) fn on_vote_reply(
+        &mut self,
+        peer: PeerId,
+        args: &RequestVoteArgs,
+        reply: &RequestVoteReply,
+        now: Instant,
+    ) {
+        if reply.term > self.current_term {
+            self.step_up_to(reply.term, now);
+        } else if reply.vote_granted {
+            self.count_vote(peer, args, now);
+        }
+    }
+
+    /// Somebody asks for our vote, or whether we would give it.
+    pub(crate) fn handle_request_vote(
+        &mut self,
+        args: &RequestVoteArgs,
+        now: Instant,
+    ) -> AfterDurable<RequestVoteReply> {
+        // A peer that hears from a leader ignores candidates altogether, their term included:
+        // one that was cut off, or left the cluster, must not depose a leader that works.
+        let granted = !self.has_live_leader(now) && self.grants_vote(args, now);
+        crate::trace!(
+            self,
+            "VOTE",
+            "{} S{} T{}{} their last={} ours={}",
+            if granted { "grants" } else { "refuses" },
+            args.candidate_id,
+            args.term,
+            if args.pre_vote { " (pre-vote)" } else { "" },
+            args.last_log,
+            self.log.last()
+        );
+        let reply = RequestVoteReply { term: self.current_term, vote_granted: granted };
+        self.mutations.after_durable(reply)
+    }
+
+    fn grants_vote(&mut self, args: &RequestVoteArgs, now: Instant) -> bool {
+        // The candidate's log must be at least as up-to-date as ours (section 5.4.1): `EntryId`
+        // compares by term, then by index.
+        let up_to_date = args.last_log >= self.log.last();
+        if args.pre_vote {
+            return args.term > self.current_term && up_to_date;
+        }
+        if args.term < self.current_term {
+            return false;
+        }
+        if args.term > self.current_term {
+            self.step_up_to(args.term, now);
+        }
+        let free = self.voted_for.is_none_or(|peer| peer == args.candidate_id);
+        if !free || !up_to_date {
+            return false;
+        }
+        if self.voted_for.is_none() {
+            self.set_term_and_vote(args.term, Some(args.candidate_id));
+        }
+        self.postpone_election(now);
+        true
+    }
+
+    /// Whether a leader of the current term showed itself within the shortest election time-out.
+    fn has_live_leader(&self, now: Instant) -> bool {
+        let heard = self.heard_from_leader.is_some_and(|at| now < at + self.election_timeout_min());
+        heard || self.is_leader()
+    }
+
+    fn become_pre_candidate(&mut self, now: Instant) {
+        self.become_follower(None, now);
+        self.role = Role::PreCandidate { votes: BTreeSet::new() };
+        self.draw_election_timeout(now);
+        crate::trace!(self, "VOTE", "asks for pre-votes last={}", self.log.last());
+    }
+
+    fn become_candidate(&mut self, now: Instant) {
+        self.set_term_and_vote(self.current_term + 1, Some(self.me));
+        self.role = Role::Candidate { votes: BTreeSet::new() };
+        self.draw_election_timeout(now);
+        self.round_to_send = true;
+        self.wake.election = true;
+        crate::trace!(self, "VOTE", "campaigns last={}", self.log.last());
+    }
+
+    fn become_leader(&mut self, now: Instant) {
+        assert!(matches!(self.role, Role::Candidate { .. }), "only a candidate is elected");
+        let next_index = self.log.last().index + 1;
+        let progress: BTreeMap<PeerId, Progress> = self
+            .configuration
+            .members()
+            .into_iter()
+            .filter(|&peer| peer != self.me)
+            .map(|peer| (peer, Progress::new(next_index, now)))
+            .collect();
+        self.role = Role::Leader { progress };
+        self.leader = Some(self.me);
+        self.election_deadline = now + self.election_timeout_min();
+        self.wake.leader = true;
+        self.wake.election = true;
+        self.wake.entries_to_send = true;
+        crate::trace!(
+            self,
+            "LEAD",
+            "elected last={} commit={}",
+            self.log.last(),
+            self.commit_index
+        );
+        if self.options.no_op_on_election {
+            self.append_as_leader(EntryKind::NoOp, [].into());
+        }
+    }
+
+    fn vote_round(&self) -> AfterDurable<VoteRound> {
+        let pre_vote = matches!(self.role, Role::PreCandidate { .. });
+        let term = self.current_term + u64::from(pre_vote);
+        let last_log = self.log.last();
+        let args = RequestVoteArgs { pre_vote, term, candidate_id: self.me, last_log };
+        let voters = self.configuration.members();
+        let voters = voters.into_iter().filter(|&p| p != self.me && self.configuration.is_voter(p));
+        self.mutations.after_durable(VoteRound { args, voters: voters.collect() })
+    }
+
+    /// Counts a vote if it is for the candidacy that is still under way.
+    fn count_vote(&mut self, from: PeerId, args: &RequestVoteArgs, now: Instant) {
+        let term = self.current_term;
+        let votes = match &mut self.role {
+            Role::PreCandidate { votes } if args.pre_vote && args.term == term + 1 => votes,
+            Role::Candidate { votes } if !args.pre_vote && args.term == term => votes,
+            _ => return,
+        };
+        votes.insert(from);
+        if !self.configuration.has_majority(|peer| votes.contains(&peer)) {
+            return;
+        }
+        if args.pre_vote {
+            self.become_candidate(now);
+        } else {
+            self.become_leader(now);
+        }
+    }
+
+    /// A leader that has not heard from a majority for an election time-out leads nobody.
+    fn check_quorum(&mut self, now: Instant) {
+        let Role::Leader { progress } = &self.role else { return };
+        let since = now.checked_sub(self.election_timeout_min());
+        let heard = |peer: PeerId| {
+            peer == self.me || progress.get(&peer).is_some_and(|p| Some(p.last_contact) >= since)
+        };
+        if self.configuration.has_majority(heard) {
+            // Looked at again well within the next time-out.
+            self.election_deadline = now + self.election_timeout_min() / 2;
+        } else {
+            self.become_follower(None, now);
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! Figure 2 as a value: the state of one peer, its role changes, its invariants.
+//!
+//! Rules take the time and a seeded random source as arguments; they never read a clock, sleep,
+//! lock, send or touch a file. Three verbs tell which side of a call one is on:
+//! `handle_<rpc>(args, now) → reply`, `on_<rpc>_reply(peer, sent, reply, now)`, and
+//! `<duty>_due(now) → Due<work>` for what a thread comes to fetch.
+//!
+//! Invariants, checked after every step of a debug build:
+//! 1. `last_included.index ≤ commit_index ≤ last log index`, and `last_applied ≤ commit_index`.
+//! 2. `current_term` is at least the term of every entry.
+//! 3. A leader's entries of its own term are never truncated (leader append-only, section 5.3).
+//! 4. `match_index < next_index` for every peer of a leader.
+//! 5. What this peer counts of itself towards a majority is on its disk.
+
+mod apply;
+mod commit;
+mod election;
+mod progress;
+mod read;
+mod replication;
+mod rng;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use oarlock_storage::{HardState, Recovered, Snapshot};
+
+pub(crate) use apply::ApplyWork;
+pub(crate) use progress::Progress;
+pub(crate) use read::ReadId;
+pub(crate) use replication::{Send, SentAppend};
+pub(crate) use snapshot::SentPiece;
+
+use self::read::Reads;
+use self::rng::Rng;
+use crate::configuration::Configuration;
+use crate::error::OpenError;
+use crate::log::Log;
+use crate::mutation::Mutations;
+use crate::options::Options;
+use crate::types::{Entry, EntryId, EntryKind, Index, PeerId, Term};
+
+/// What a thread finds when it comes for work.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Due<T> {
+    /// This, now.
+    Now(T),
+    /// Nothing before this moment, unless a step wakes it.
+    At(Instant),
+    /// Nothing until a step wakes it.
+    WhenWoken,
+}
+
+/// Which threads a step gave something to look at: one flag for each condition variable.
+#[expect(clippy::struct_excessive_bools, reason = "independent flags, not a state")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wake {
+    pub(crate) election: bool,
+    pub(crate) entries_to_send: bool,
+    pub(crate) log_writer: bool,
+    pub(crate) committed: bool,
+    pub(crate) leader: bool,
+}
+
+/// Follower, candidate or leader (section 5.1); leader-only state exists in a leader alone.
+#[derive(Debug)]
+pub(crate) enum Role {
+    Follower,
+    /// Asks whether an election could be won, before disturbing anybody (PreVote).
+    PreCandidate {
+        votes: BTreeSet<PeerId>,
+    },
+    Candidate {
+        votes: BTreeSet<PeerId>,
+    },
+    Leader {
+        progress: BTreeMap<PeerId, Progress>,
+    },
+}
+
+/// A piece of a snapshot at a time: what this follower has of the one a leader is sending.
+#[derive(Debug)]
+struct Incoming {
+    term: Term,
+    last_included: EntryId,
+    /// The offset of the next piece, in bytes.
+    wants: u64,
+}
+
+/// One peer's state.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    me: PeerId,
+    options: Options,
+    configuration: Configuration,
+    rng: Rng,
+
+    // Persistent at every peer.
+    current_term: Term,
+    voted_for: Option<PeerId>,
+    log: Log,
+    mutations: Mutations,
+    /// The current snapshot; behind `log.base()` while a newer one is on its way to the disk.
+    snapshot: Option<Snapshot>,
+
+    // Volatile at every peer.
+    commit_index: Index,
+    last_applied: Index,
+    role: Role,
+    leader: Option<PeerId>,
+    /// The random time-out of this stint as follower or candidate.
+    election_timeout: Duration,
+    election_deadline: Instant,
+    /// When this peer last heard from the leader of `current_term`.
+    heard_from_leader: Option<Instant>,
+    /// A round of vote requests the election thread has to send.
+    round_to_send: bool,
+    incoming: Option<Incoming>,
+    reads: Reads,
+
+    wake: Wake,
+}
+
+impl Rules {
+    /// A peer as it starts or restarts: a follower, with what its disk held.
+    pub(crate) fn recovered(
+        me: PeerId,
+        initial: Configuration,
+        recovered: Recovered,
+        options: Options,
+        now: Instant,
+    ) -> Result<Self, OpenError> {
+        options.check();
+        let Recovered { hard_state, snapshot, entries } = recovered;
+        let (base, configuration) = match &snapshot {
+            Some(snapshot) => (
+                snapshot.meta.last_included,
+                Configuration::decode(&snapshot.meta.configuration).map_err(OpenError::Snapshot)?,
+            ),
+            None => (EntryId::default(), initial),
+        };
+        if let Some(entry) = entries.iter().find(|entry| EntryKind::from_tag(entry.tag).is_none()) {
+            return Err(OpenError::UnknownEntry { id: entry.id, tag: entry.tag });
+        }
+        let log = Log::recovered(base, entries);
+        let mut rules = Self {
+            me,
+            configuration,
+            rng: Rng::new(options.seed, me),
+            current_term: hard_state.current_term,
+            voted_for: hard_state.voted_for.map(PeerId),
+            mutations: Mutations::recovered(log.last().index),
+            log,
+            snapshot,
+            commit_index: base.index,
+            last_applied: base.index,
+            role: Role::Follower,
+            leader: None,
+            election_timeout: Duration::ZERO,
+            election_deadline: now,
+            heard_from_leader: None,
+            round_to_send: false,
+            incoming: None,
+            reads: Reads::default(),
+            wake: Wake::default(),
+            options,
+        };
+        rules.draw_election_timeout(now);
+        rules.check_invariants();
+        Ok(rules)
+    }
+
+    pub(crate) fn me(&self) -> PeerId {
+        self.me
+    }
+
+    pub(crate) fn current_term(&self) -> Term {
+        self.current_term
+    }
+
+    pub(crate) fn role(&self) -> &Role {
+        &self.role
+    }
+
+    pub(crate) fn is_leader(&self) -> bool {
+        matches!(self.role, Role::Leader { .. })
+    }
+
+    /// Who this peer believes leads `current_term`.
+    pub(crate) fn leader(&self) -> Option<PeerId> {
+        self.leader
+    }
+
+    pub(crate) fn log(&self) -> &Log {
+        &self.log
+    }
+
+    pub(crate) fn commit_index(&self) -> Index {
+        self.commit_index
+    }
+
+    pub(crate) fn last_applied(&self) -> Index {
+        self.last_applied
+    }
+
+    /// What must become durable, and how far it has come.
+    pub(crate) fn mutations(&self) -> &Mutations {
+        &self.mutations
+    }
+
+    /// The log writer's work.
+    pub(crate) fn writes_due(&mut self) -> Due<crate::mutation::WriteWork> {
+        self.mutations.take().map_or(Due::WhenWoken, Due::Now)
+    }
+
+    /// The log writer made everything up to `through` durable; `snapshot` is the one it made
+    /// current on the way, if it did.
+    pub(crate) fn on_durable(&mut self, through: crate::mutation::Seq, snapshot: Option<Snapshot>) {
+        self.mutations.on_durable(through);
+        if let Some(snapshot) = snapshot {
+            self.snapshot = Some(snapshot);
+            self.wake.entries_to_send = true;
+            self.wake.committed = true;
+        }
+        self.advance_commit();
+    }
+
+    /// Takes what the steps since the last call woke.
+    pub(crate) fn take_wake(&mut self) -> Wake {
+        std::mem::take(&mut self.wake)
+    }
+
+    /// A log entry from a client, if this peer leads (section 5.3): `None` otherwise.
+    pub(crate) fn start(&mut self, data: std::sync::Arc<[u8]>) -> Option<EntryId> {
+        self.is_leader().then(|| self.append_as_leader(EntryKind::Command, data))
+    }
+
+    /// The payload a leader holds that is not committed, roughly, in bytes: whole logs count, so
+    /// it errs on the side of refusing.
+    pub(crate) fn is_overloaded(&self) -> bool {
+        self.log.last().index > self.commit_index
+            && self.log.entries_bytes() > self.options.uncommitted_bytes_max
+    }
+
+    fn append_as_leader(&mut self, kind: EntryKind, data: std::sync::Arc<[u8]>) -> EntryId {
+        debug_assert!(self.is_leader(), "only a leader appends of its own accord");
+        let id = EntryId::new(self.log.last().index + 1, self.current_term);
+        let entry = Entry { id, tag: kind.tag(), data };
+        self.log.append(entry.clone());
+        self.mutations.append([entry]);
+        self.wake.log_writer = true;
+        self.wake.entries_to_send = true;
+        id
+    }
+
+    /// Seen a higher term: whoever has it knows more (section 5.1).
+    fn step_up_to(&mut self, term: Term, now: Instant) {
+        assert!(term > self.current_term, "term {} → {term}", self.current_term);
+        self.set_term_and_vote(term, None);
+        self.become_follower(None, now);
+    }
+
+    /// Follows `leader`, if one is known, in the current term. The vote of the term stays: a peer
+    /// that steps down within its term has voted in it.
+    fn become_follower(&mut self, leader: Option<PeerId>, now: Instant) {
+        let led = self.is_leader();
+        if !matches!(self.role, Role::Follower) {
+            self.role = Role::Follower;
+            self.draw_election_timeout(now);
+        }
+        self.round_to_send = false;
+        if led {
+            self.heard_from_leader = None;
+            self.fail_reads();
+            crate::trace!(self, "LEAD", "steps down last={}", self.log.last());
+        }
+        if self.leader != leader {
+            self.leader = leader;
+            self.wake.leader = true;
+        }
+    }
+
+    fn set_term_and_vote(&mut self, term: Term, vote: Option<PeerId>) {
+        assert!(term >= self.current_term, "term {} → {term}", self.current_term);
+        assert!(
+            term > self.current_term || self.voted_for.is_none() || self.voted_for == vote,
+            "second vote in term {term}: {:?} → {vote:?}",
+            self.voted_for
+        );
+        if term > self.current_term {
+            crate::trace!(self, "TERM", "→ T{term}");
+            self.heard_from_leader = None;
+        }
+        self.current_term = term;
+        self.voted_for = vote;
+        let voted_for = vote.map(|peer| peer.0);
+        self.mutations.hard_state(HardState { current_term: term, voted_for });
+        self.wake.log_writer = true;
+    }
+
+    /// Draws a new random time-out, as every change of role does, and starts it.
+    fn draw_election_timeout(&mut self, now: Instant) {
+        let (shortest, longest) =
+            (*self.options.election_timeout.start(), *self.options.election_timeout.end());
+        self.election_timeout = shortest + self.rng.below(longest.saturating_sub(shortest));
+        self.election_deadline = now + self.election_timeout;
+        // The new deadline may be before the one the election thread sleeps towards.
+        self.wake.election = true;
+    }
+
+    /// Starts the same time-out again. The deadline only moves back, so nobody need be woken: the
+    /// thread finds out when it gets there.
+    fn postpone_election(&mut self, now: Instant) {
+        debug_assert!(!self.is_leader(), "a leader has no election to postpone");
+        self.election_deadline = now + self.election_timeout;
+    }
+
+    fn election_timeout_min(&self) -> Duration {
+        *self.options.election_timeout.start()
+    }
+
+    fn set_commit_index(&mut self, index: Index) {
+        assert!(index >= self.commit_index, "commit_index {} → {index}", self.commit_index);
+        assert!(index <= self.log.last().index, "commit {index} behind {}", self.log.last());
+        if index > self.commit_index {
+            self.commit_index = index;
+            self.wake.committed = true;
+            self.wake.entries_to_send |= self.is_leader();
+        }
+    }
+
+    /// Checks the numbered invariants of this module.
+    pub(crate) fn check_invariants(&self) {
+        let (base, last) = (self.log.base(), self.log.last());
+        assert!(base.index <= self.commit_index, "1: base {base}, commit {}", self.commit_index);
+        assert!(self.commit_index <= last.index, "1: commit {}, last {last}", self.commit_index);
+        assert!(
+            self.last_applied <= self.commit_index,
+            "1: applied {}, commit {}",
+            self.last_applied,
+            self.commit_index
+        );
+        assert!(last.term <= self.current_term, "2: last {last} in term {}", self.current_term);
+        assert!(self.mutations.durable_index() <= last.index, "5: durable beyond {last}");
+        if let Role::Leader { progress } = &self.role {
+            for (peer, progress) in progress {
+                progress.check_invariants(*peer, last.index);
+            }
+        }
+    }
+}

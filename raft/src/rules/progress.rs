@@ -1,0 +1,305 @@
+//! What a leader knows of one follower (`nextIndex` and `matchIndex` of Figure 2), and when it has
+//! something to send there.
+
+use std::time::{Duration, Instant};
+
+use super::Due;
+use super::replication::SentAppend;
+use crate::types::{EntryId, Index, PeerId, Snapshot};
+
+/// How a follower is being fed.
+#[derive(Debug)]
+pub(super) enum Feed {
+    /// Where its log meets ours is not known, or it may not be there: one message at a time, at
+    /// the heartbeat's pace, until it answers.
+    Probe,
+    /// Its log matches: messages follow each other without waiting for replies.
+    Replicate,
+    /// It needs entries we no longer have: a snapshot is on its way, piece by piece.
+    Snapshot(Transfer),
+}
+
+/// A snapshot on its way to one follower. The handle keeps it readable though a newer one comes.
+#[derive(Debug)]
+pub(super) struct Transfer {
+    pub(super) snapshot: Snapshot,
+    /// The offset of the piece to send next, in bytes.
+    pub(super) offset: u64,
+    /// When the piece under way was sent, if one is.
+    pub(super) sent_at: Option<Instant>,
+}
+
+/// What the leader's state says at the moment a replication thread asks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    pub(super) now: Instant,
+    pub(super) base: EntryId,
+    pub(super) last_index: Index,
+    pub(super) commit_index: Index,
+    pub(super) read_round: u64,
+    pub(super) heartbeat_interval: Duration,
+    /// A message that is not answered for this long counts as lost.
+    pub(super) patience: Duration,
+    pub(super) in_flight_max: usize,
+}
+
+/// What to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// `AppendEntries`; `probe` limits its size.
+    Append { probe: bool },
+    /// `AppendEntries` without entries, from the log's base: the follower is behind it.
+    BareHeartbeat,
+    /// The next piece of the snapshot.
+    Piece,
+    /// The current snapshot, from its beginning.
+    BeginSnapshot,
+}
+
+/// One follower, as its leader sees it.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    match_index: Index,
+    next_index: Index,
+    pub(super) feed: Feed,
+    /// Messages sent before this many changes of `feed` say nothing about the present.
+    epoch: u64,
+    /// Messages with entries, of this epoch, that are not answered.
+    in_flight: usize,
+    /// Since when messages are under way without any answer.
+    unanswered_since: Option<Instant>,
+    /// Losses in a row.
+    losses: u32,
+    /// Nothing but heartbeats before this moment.
+    send_after: Instant,
+    last_sent: Instant,
+    /// When the follower last answered anything.
+    pub(super) last_contact: Instant,
+    /// The greatest `leader_commit` sent.
+    commit_sent: Index,
+    /// The latest round of read confirmations sent, and the latest answered.
+    round_sent: u64,
+    pub(super) round_acked: u64,
+}
+
+impl Progress {
+    /// A follower as a new leader assumes it: up to date, to be probed at once.
+    pub(super) fn new(next_index: Index, now: Instant) -> Self {
+        Self {
+            match_index: 0,
+            next_index,
+            feed: Feed::Probe,
+            epoch: 0,
+            in_flight: 0,
+            unanswered_since: None,
+            losses: 0,
+            send_after: now,
+            last_sent: now,
+            last_contact: now,
+            commit_sent: 0,
+            round_sent: 0,
+            round_acked: 0,
+        }
+    }
+
+    pub(crate) fn match_index(&self) -> Index {
+        self.match_index
+    }
+
+    pub(crate) fn last_contact(&self) -> Instant {
+        self.last_contact
+    }
+
+    /// Whether as many messages with entries are under way as may be.
+    pub(super) fn is_window_full(&self, at: &Moment) -> bool {
+        self.in_flight >= at.in_flight_max
+    }
+
+    pub(super) fn next_index(&self) -> Index {
+        self.next_index
+    }
+
+    /// What to send now, or when to ask again.
+    pub(super) fn wanted(&mut self, at: &Moment) -> Due<Wanted> {
+        if self.unanswered_since.is_some_and(|since| at.now >= since + at.patience) {
+            self.probe_from(self.match_index + 1, at.now);
+        }
+        if self.next_index <= at.base.index {
+            return self.wanted_of_snapshot(at);
+        }
+        match self.feed {
+            Feed::Probe if at.now >= self.send_after => Due::Now(Wanted::Append { probe: true }),
+            Feed::Probe => Due::At(self.send_after),
+            Feed::Replicate => self.wanted_of_log(at),
+            Feed::Snapshot(_) => {
+                // The log reaches back to it after all.
+                self.probe_from(self.next_index, at.now);
+                Due::Now(Wanted::Append { probe: true })
+            }
+        }
+    }
+
+    /// Whether there is something to say before the next heartbeat.
+    pub(super) fn has_news(&self, at: &Moment) -> bool {
+        let entries = self.next_index <= at.last_index && !self.is_window_full(at);
+        // The news that something is committed travels with entries, or alone when none are under
+        // way: so it costs at most one message a round trip.
+        let commit = self.commit_sent < at.commit_index && self.in_flight == 0;
+        let round = self.round_sent < at.read_round && self.round_sent == self.round_acked;
+        entries || commit || round || !matches!(self.feed, Feed::Replicate)
+    }
+
+    fn wanted_of_log(&self, at: &Moment) -> Due<Wanted> {
+        let news = self.has_news(at);
+        let heartbeat_at = self.last_sent + at.heartbeat_interval;
+        if (news && at.now >= self.send_after) || at.now >= heartbeat_at {
+            return Due::Now(Wanted::Append { probe: false });
+        }
+        let lost_at = self.unanswered_since.map(|since| since + at.patience);
+        let retry_at = news.then_some(self.send_after);
+        Due::At([lost_at, retry_at].into_iter().flatten().fold(heartbeat_at, Instant::min))
+    }
+
+    fn wanted_of_snapshot(&mut self, at: &Moment) -> Due<Wanted> {
+        let heartbeat_at = self.last_sent + at.heartbeat_interval;
+        if at.now >= heartbeat_at {
+            return Due::Now(Wanted::BareHeartbeat);
+        }
+        let (wanted, ready_at) = match &self.feed {
+            Feed::Snapshot(transfer) => {
+                // A piece is large: it gets twice the patience of a message.
+                let lost_at = transfer.sent_at.map(|sent_at| sent_at + at.patience * 2);
+                (Wanted::Piece, lost_at.unwrap_or(self.send_after))
+            }
+            Feed::Probe | Feed::Replicate => (Wanted::BeginSnapshot, self.send_after),
+        };
+        if at.now >= ready_at { Due::Now(wanted) } else { Due::At(ready_at.min(heartbeat_at)) }
+    }
+
+    /// An `AppendEntries` leaves that ends at `last_index`.
+    pub(super) fn on_send(&mut self, prev: EntryId, last_index: Index, at: &Moment) -> SentAppend {
+        let with_entries = last_index > prev.index;
+        self.last_sent = at.now;
+        self.commit_sent = at.commit_index;
+        self.round_sent = at.read_round;
+        match self.feed {
+            Feed::Probe => self.send_after = at.now + at.heartbeat_interval,
+            Feed::Replicate if with_entries => {
+                self.next_index = last_index + 1;
+                self.in_flight += 1;
+                self.unanswered_since.get_or_insert(at.now);
+            }
+            Feed::Replicate | Feed::Snapshot(_) => {}
+        }
+        SentAppend { epoch: self.epoch, round: at.read_round, prev, last_index, with_entries }
+    }
+
+    /// A follower's log matches up to `index`.
+    pub(super) fn on_match(&mut self, sent: &SentAppend, index: Index, now: Instant) {
+        self.answered(sent, now);
+        self.match_index = self.match_index.max(index);
+        self.next_index = self.next_index.max(self.match_index + 1);
+        if matches!(self.feed, Feed::Probe) && sent.epoch == self.epoch {
+            self.feed = Feed::Replicate;
+            self.epoch += 1;
+            self.send_after = now;
+            // It answered, so where it really ends is known: nothing sent before is built on.
+            self.next_index = self.match_index + 1;
+            self.in_flight = 0;
+            self.unanswered_since = None;
+        }
+    }
+
+    /// A follower's log does not hold what came before the entries; `next_index` is the best guess
+    /// where it does.
+    pub(super) fn on_conflict(&mut self, sent: &SentAppend, next_index: Index, now: Instant) {
+        self.answered(sent, now);
+        let stale = sent.epoch != self.epoch || sent.prev.index <= self.match_index;
+        if !stale && !matches!(self.feed, Feed::Snapshot(_)) {
+            self.probe_from(next_index, now);
+        }
+    }
+
+    /// Nothing came back for this message.
+    pub(super) fn on_lost(&mut self, sent: &SentAppend, retry_after: Duration, at: &Moment) {
+        if sent.epoch != self.epoch {
+            return;
+        }
+        self.losses = self.losses.saturating_add(1);
+        // One loss may be chance; several in a row mean that nobody is there.
+        let pause = if self.losses == 1 { retry_after } else { at.heartbeat_interval };
+        self.round_sent = self.round_acked;
+        if matches!(self.feed, Feed::Replicate) && sent.with_entries {
+            self.probe_from(self.match_index + 1, at.now);
+        }
+        self.send_after = at.now + pause;
+    }
+
+    /// The follower's answer to a piece: the offset it wants next, or nothing more.
+    pub(super) fn on_piece_reply(
+        &mut self,
+        last_included: Index,
+        wants: Option<u64>,
+        now: Instant,
+    ) {
+        self.last_contact = now;
+        self.losses = 0;
+        if wants.is_none() {
+            self.match_index = self.match_index.max(last_included);
+            self.probe_from(self.next_index.max(self.match_index + 1), now);
+        } else if let (Feed::Snapshot(transfer), Some(offset)) = (&mut self.feed, wants)
+            && transfer.snapshot.meta.last_included.index == last_included
+        {
+            transfer.offset = offset.min(transfer.snapshot.len() as u64);
+            transfer.sent_at = None;
+            self.send_after = now;
+        }
+    }
+
+    /// Nothing came back for a piece.
+    pub(super) fn on_piece_lost(&mut self, last_included: Index, now: Instant, pause: Duration) {
+        if let Feed::Snapshot(transfer) = &mut self.feed
+            && transfer.snapshot.meta.last_included.index == last_included
+        {
+            transfer.sent_at = None;
+            self.send_after = now + pause;
+        }
+    }
+
+    /// Begins to send `snapshot`.
+    pub(super) fn begin_transfer(&mut self, snapshot: Snapshot) {
+        self.feed = Feed::Snapshot(Transfer { snapshot, offset: 0, sent_at: None });
+        self.forget_in_flight();
+    }
+
+    /// Starts over from `next_index`, in probes.
+    fn probe_from(&mut self, next_index: Index, now: Instant) {
+        self.feed = Feed::Probe;
+        self.next_index = next_index.max(self.match_index + 1);
+        self.send_after = now;
+        self.forget_in_flight();
+    }
+
+    fn forget_in_flight(&mut self) {
+        self.epoch += 1;
+        self.in_flight = 0;
+        self.unanswered_since = None;
+    }
+
+    fn answered(&mut self, sent: &SentAppend, now: Instant) {
+        self.last_contact = now;
+        self.losses = 0;
+        self.round_acked = self.round_acked.max(sent.round);
+        self.round_sent = self.round_sent.max(self.round_acked);
+        if sent.epoch == self.epoch && sent.with_entries && matches!(self.feed, Feed::Replicate) {
+            self.in_flight = self.in_flight.saturating_sub(1);
+            self.unanswered_since = (self.in_flight > 0).then_some(now);
+        }
+    }
+
+    pub(super) fn check_invariants(&self, peer: PeerId, last_index: Index) {
+        let (matched, next) = (self.match_index, self.next_index);
+        assert!(matched < next, "4: S{peer} match_index {matched}, next_index {next}");
+        assert!(next <= last_index + 1, "4: S{peer} next_index {next}, last {last_index}");
+    }
+}

@@ -1,0 +1,238 @@
+//! Log replication (section 5.3): both sides of `AppendEntries`.
+
+use std::time::{Duration, Instant};
+
+use super::progress::{Moment, Wanted};
+use super::snapshot::SentPiece;
+use super::{Due, Role, Rules};
+use crate::message::{AppendEntriesArgs, AppendEntriesReply, AppendOutcome};
+use crate::mutation::AfterDurable;
+use crate::types::{Entry, EntryId, Index, PeerId, Snapshot, Term};
+
+/// What a replication thread sends.
+#[derive(Debug)]
+pub(crate) enum Send {
+    Append {
+        args: AppendEntriesArgs,
+        sent: SentAppend,
+    },
+    /// A piece of `snapshot`; the thread cuts it out after the lock is gone.
+    Piece {
+        snapshot: Snapshot,
+        sent: SentPiece,
+    },
+}
+
+/// What was sent, to be compared when the reply comes. The term is the sender's of that time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SentAppend {
+    pub(super) epoch: u64,
+    pub(super) round: u64,
+    pub(super) prev: EntryId,
+    pub(super) last_index: Index,
+    pub(super) with_entries: bool,
+}
+
+impl Rules {
+    /// A replication thread's work: the next message for `peer`.
+    pub(crate) fn replication_due(&mut self, peer: PeerId, now: Instant) -> Due<Send> {
+        let at = self.moment(now);
+        let Role::Leader { progress } = &mut self.role else { return Due::WhenWoken };
+        let Some(follower) = progress.get_mut(&peer) else { return Due::WhenWoken };
+        let wanted = match follower.wanted(&at) {
+            Due::Now(wanted) => wanted,
+            Due::At(deadline) => return Due::At(deadline),
+            Due::WhenWoken => return Due::WhenWoken,
+        };
+        match wanted {
+            Wanted::Append { probe } => Due::Now(self.append_to(peer, probe, &at)),
+            Wanted::BareHeartbeat => Due::Now(self.append_from(peer, at.base, Vec::new(), &at)),
+            Wanted::BeginSnapshot => self.begin_snapshot_to(peer, &at),
+            Wanted::Piece => Due::Now(self.piece_to(peer, now)),
+        }
+    }
+
+    /// The follower answered, or nothing came back.
+    pub(crate) fn on_append_reply(
+        &mut self,
+        peer: PeerId,
+        term: Term,
+        sent: &SentAppend,
+        reply: Option<&AppendEntriesReply>,
+        now: Instant,
+    ) {
+        if let Some(reply) = reply.filter(|reply| reply.term > self.current_term) {
+            return self.step_up_to(reply.term, now);
+        }
+        let at = self.moment(now);
+        if term != self.current_term {
+            return;
+        }
+        let next_index = reply.map(|reply| self.next_index_after(sent.prev, &reply.outcome));
+        let Role::Leader { progress } = &mut self.role else { return };
+        let Some(follower) = progress.get_mut(&peer) else { return };
+        match reply.map(|reply| reply.outcome) {
+            None => follower.on_lost(sent, RETRY_AFTER, &at),
+            // A peer of our term cannot think it stale.
+            Some(AppendOutcome::StaleTerm) => return,
+            Some(AppendOutcome::Matched { index }) => {
+                follower.on_match(sent, index.min(sent.last_index), now);
+            }
+            Some(AppendOutcome::Conflict { .. }) => {
+                follower.on_conflict(sent, next_index.unwrap_or(1), now);
+            }
+        }
+        self.advance_commit();
+        self.confirm_reads();
+        let at = self.moment(now);
+        self.wake.entries_to_send |= self.progress_of(peer).has_news(&at);
+    }
+
+    /// A leader's entries, or its heartbeat (Figure 2, `AppendEntries`, receiver).
+    pub(crate) fn handle_append_entries(
+        &mut self,
+        args: AppendEntriesArgs,
+        now: Instant,
+    ) -> AfterDurable<AppendEntriesReply> {
+        let outcome = if args.term < self.current_term {
+            AppendOutcome::StaleTerm
+        } else {
+            self.follow(args.term, args.leader_id, now);
+            self.append_from_leader(args)
+        };
+        self.mutations.after_durable(AppendEntriesReply { term: self.current_term, outcome })
+    }
+
+    /// A message of a leader of `term`, which is not behind ours: we follow it.
+    pub(super) fn follow(&mut self, term: Term, leader: PeerId, now: Instant) {
+        if term > self.current_term {
+            self.step_up_to(term, now);
+        }
+        assert!(!self.is_leader(), "election safety: S{leader} also leads term {term}");
+        self.become_follower(Some(leader), now);
+        self.heard_from_leader = Some(now);
+        self.postpone_election(now);
+    }
+
+    fn append_from_leader(&mut self, args: AppendEntriesArgs) -> AppendOutcome {
+        let AppendEntriesArgs { prev_log, mut entries, leader_commit, .. } = args;
+        let base = self.log.base();
+        let matched = prev_log.index + entries.len() as Index;
+        if prev_log.index >= base.index && !self.log.holds(prev_log) {
+            return self.conflict_at(prev_log.index);
+        }
+        // What the snapshot covers is committed, so it is the same here and there.
+        entries.retain(|entry| entry.id.index > base.index);
+        self.append_new(entries);
+        self.set_commit_index(leader_commit.min(matched).max(self.commit_index));
+        AppendOutcome::Matched { index: matched }
+    }
+
+    /// Appends what is not there yet, and truncates what conflicts (Figure 2, steps 3 and 4). A
+    /// message that says nothing new changes nothing: it may be an old one.
+    fn append_new(&mut self, mut entries: Vec<Entry>) {
+        let held = entries.iter().take_while(|entry| self.log.holds(entry.id)).count();
+        let new = entries.split_off(held);
+        let Some(first) = new.first().map(|entry| entry.id.index) else { return };
+        if first <= self.log.last().index {
+            assert!(first > self.commit_index, "truncate {first}, commit {}", self.commit_index);
+            crate::trace!(self, "REPL", "truncates from {first}, last={}", self.log.last());
+            self.log.truncate_from(first);
+            self.mutations.truncate_from(first);
+        }
+        for entry in &new {
+            self.log.append(entry.clone());
+        }
+        self.mutations.append(new);
+        self.wake.log_writer = true;
+    }
+
+    fn conflict_at(&self, index: Index) -> AppendOutcome {
+        let last = self.log.last();
+        match self.log.id_at(index) {
+            None => AppendOutcome::Conflict { term: None, first_index: last.index + 1 },
+            Some(id) => AppendOutcome::Conflict {
+                term: Some(id.term),
+                first_index: self.log.first_index_of_term_at(index),
+            },
+        }
+    }
+
+    /// Where to try next after a conflict at `prev` (section 5.3), which skips a term a round: the
+    /// follower's run of the conflicting term begins at its hint, and the logs can only meet behind
+    /// our last entry, before `prev`, that is of this term or an older one.
+    fn next_index_after(&self, prev: EntryId, outcome: &AppendOutcome) -> Index {
+        let AppendOutcome::Conflict { term, first_index } = *outcome else { return 1 };
+        let next_index = match term {
+            Some(term) => {
+                let ours = self.log.last_index_up_to_term(term).min(prev.index.saturating_sub(1));
+                let same_term = self.log.id_at(ours).is_some_and(|id| id.term == term);
+                if same_term { ours + 1 } else { first_index.min(ours + 1) }
+            }
+            None => first_index,
+        };
+        // Before `prev` at any rate: so every conflict brings the search nearer to its end.
+        next_index.clamp(1, prev.index.max(1))
+    }
+
+    fn append_to(&mut self, peer: PeerId, probe: bool, at: &Moment) -> Send {
+        let next_index = self.progress_of(peer).next_index();
+        let prev = self.log.id_at(next_index - 1).expect("next_index is behind the base");
+        let bytes_max =
+            if probe { self.options.probe_bytes_max } else { self.options.append_bytes_max };
+        let mut entries = self.log.slice(next_index, self.options.append_entries_max, bytes_max);
+        if probe && entries.first().is_some_and(|entry| entry.data.len() > bytes_max) {
+            // Too much to send to somebody who may not be there, again and again.
+            entries.clear();
+        }
+        if !probe && self.progress_of(peer).is_window_full(at) {
+            // Only a heartbeat: the entries wait for replies.
+            entries.clear();
+        }
+        self.append_from(peer, prev, entries, at)
+    }
+
+    fn append_from(
+        &mut self,
+        peer: PeerId,
+        prev_log: EntryId,
+        entries: Vec<Entry>,
+        at: &Moment,
+    ) -> Send {
+        let last_index = prev_log.index + entries.len() as Index;
+        let sent = self.progress_of(peer).on_send(prev_log, last_index, at);
+        self.reads.round_started();
+        let args = AppendEntriesArgs {
+            term: self.current_term,
+            leader_id: self.me,
+            prev_log,
+            leader_commit: self.commit_index,
+            entries,
+        };
+        Send::Append { args, sent }
+    }
+
+    pub(super) fn moment(&self, now: Instant) -> Moment {
+        Moment {
+            now,
+            base: self.log.base(),
+            last_index: self.log.last().index,
+            commit_index: self.commit_index,
+            read_round: self.reads.latest_round(),
+            heartbeat_interval: self.options.heartbeat_interval,
+            patience: self.election_timeout_min(),
+            in_flight_max: self.options.in_flight_max,
+        }
+    }
+
+    pub(super) fn progress_of(&mut self, peer: PeerId) -> &mut super::Progress {
+        match &mut self.role {
+            Role::Leader { progress } => progress.get_mut(&peer).expect("asked for a follower"),
+            _ => panic!("only a leader has followers"),
+        }
+    }
+}
+
+/// How soon a message is sent again when the first one is lost: well below any time-out, and far
+/// from a busy loop.
+const RETRY_AFTER: Duration = Duration::from_millis(10);

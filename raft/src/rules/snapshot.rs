@@ -1,0 +1,140 @@
+//! Snapshots (section 7): log compaction, and both sides of `InstallSnapshot`.
+
+use std::time::Instant;
+
+use oarlock_storage::{SnapshotMeta, StagedSnapshot};
+
+use super::progress::{Feed, Moment};
+use super::replication::Send;
+use super::{Due, Incoming, Role, Rules};
+use crate::message::{InstallSnapshotArgs, InstallSnapshotReply};
+use crate::mutation::AfterDurable;
+use crate::types::{Index, PeerId, Term};
+
+/// Which piece was sent, to be compared when the reply comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SentPiece {
+    pub(crate) term: Term,
+    pub(crate) leader_id: PeerId,
+    pub(crate) last_included: Index,
+    pub(crate) offset: u64,
+    /// The most bytes the piece may have.
+    pub(crate) len_max: usize,
+}
+
+impl Rules {
+    /// What a snapshot of everything up to `index` stands for; `None` if there is one already that
+    /// reaches as far. The state machine must have been given everything up to `index`.
+    pub(crate) fn snapshot_meta(&self, index: Index) -> Option<SnapshotMeta> {
+        assert!(index <= self.commit_index, "snapshot {index}, commit {}", self.commit_index);
+        let last_included = self.log.id_at(index).filter(|id| id.index > self.log.base().index)?;
+        Some(SnapshotMeta { last_included, configuration: self.configuration.encode() })
+    }
+
+    /// Discards the log that `staged` covers. A newer snapshot may have come meanwhile: then
+    /// `staged` is dropped.
+    pub(crate) fn compact(&mut self, staged: StagedSnapshot) -> AfterDurable<()> {
+        let last_included = staged.meta.last_included;
+        if last_included.index > self.log.base().index {
+            let held = self.log.compact(last_included);
+            assert!(held, "the snapshot at {last_included} is of another log");
+            self.incoming = None;
+            self.mutations.compact(staged);
+            self.wake.log_writer = true;
+            crate::trace!(self, "SNAP", "compacts up to {last_included}");
+        }
+        self.mutations.after_durable(())
+    }
+
+    /// A piece of a leader's snapshot (Figure 13, receiver).
+    pub(crate) fn handle_install_snapshot(
+        &mut self,
+        args: InstallSnapshotArgs,
+        now: Instant,
+    ) -> AfterDurable<InstallSnapshotReply> {
+        let wants = if args.term < self.current_term {
+            Some(args.offset)
+        } else {
+            self.follow(args.term, args.leader_id, now);
+            self.take_piece(args)
+        };
+        self.mutations.after_durable(InstallSnapshotReply { term: self.current_term, wants })
+    }
+
+    /// Takes a piece if it is the next one; returns the offset wanted then, if any.
+    fn take_piece(&mut self, args: InstallSnapshotArgs) -> Option<u64> {
+        let last_included = args.last_included;
+        if last_included.index <= self.commit_index {
+            return None;
+        }
+        let same = |incoming: &Incoming| {
+            (incoming.term, incoming.last_included) == (args.term, last_included)
+        };
+        let wants = self.incoming.as_ref().filter(|i| same(i)).map_or(0, |i| i.wants);
+        if args.offset != wants {
+            return Some(wants);
+        }
+        let meta = args.meta();
+        let wants = wants + args.data.len() as u64;
+        self.mutations.receive(meta, args.offset == 0, args.data);
+        self.wake.log_writer = true;
+        self.incoming = Some(Incoming { term: args.term, last_included, wants });
+        if !args.done {
+            return Some(wants);
+        }
+        self.incoming = None;
+        let log_kept = self.log.compact(last_included);
+        self.mutations.install(last_included.index, log_kept);
+        // The applier gets it from `snapshot` once the log writer has published it.
+        self.set_commit_index(last_included.index);
+        crate::trace!(self, "SNAP", "installs {last_included} log kept={log_kept}");
+        None
+    }
+
+    /// The follower answered a piece, or nothing came back.
+    pub(crate) fn on_piece_reply(
+        &mut self,
+        peer: PeerId,
+        sent: &SentPiece,
+        reply: Option<&InstallSnapshotReply>,
+        now: Instant,
+    ) {
+        if let Some(reply) = reply.filter(|reply| reply.term > self.current_term) {
+            return self.step_up_to(reply.term, now);
+        }
+        if sent.term != self.current_term {
+            return;
+        }
+        let pause = self.options.heartbeat_interval;
+        let Role::Leader { progress } = &mut self.role else { return };
+        let Some(follower) = progress.get_mut(&peer) else { return };
+        match reply {
+            Some(reply) => follower.on_piece_reply(sent.last_included, reply.wants, now),
+            None => follower.on_piece_lost(sent.last_included, now, pause),
+        }
+        self.wake.entries_to_send = true;
+        self.advance_commit();
+    }
+
+    pub(super) fn begin_snapshot_to(&mut self, peer: PeerId, at: &Moment) -> Due<Send> {
+        // While the newest snapshot is on its way to the disk there is nothing to send that would
+        // bring the follower as far as our log goes back: the log writer wakes us.
+        let current = self.snapshot.clone().filter(|s| s.meta.last_included == at.base);
+        let Some(snapshot) = current else { return Due::At(at.now + at.heartbeat_interval) };
+        crate::trace!(self, "SNAP", "→ S{peer} begins {}", snapshot.meta.last_included);
+        self.progress_of(peer).begin_transfer(snapshot);
+        Due::Now(self.piece_to(peer, at.now))
+    }
+
+    pub(super) fn piece_to(&mut self, peer: PeerId, now: Instant) -> Send {
+        let (term, leader_id) = (self.current_term, self.me);
+        let len_max = self.options.snapshot_chunk_bytes;
+        let Feed::Snapshot(transfer) = &mut self.progress_of(peer).feed else {
+            panic!("a piece of a snapshot is only sent while one is under way");
+        };
+        transfer.sent_at = Some(now);
+        let last_included = transfer.snapshot.meta.last_included.index;
+        let sent = SentPiece { term, leader_id, last_included, offset: transfer.offset, len_max };
+        Send::Piece { snapshot: transfer.snapshot.clone(), sent }
+    }
+}

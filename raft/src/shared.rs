@@ -1,0 +1,275 @@
+//! The mutex around the rules and its condition variables: the only file that locks.
+//!
+//! | condition variable | predicate | changed by | waited for by |
+//! |---|---|---|---|
+//! | `election` | a round of votes to send, or the election deadline came | election rules | election thread |
+//! | `entries_to_send` | a follower wants a message | appends, replies, commits, reads | replication threads |
+//! | `log_writer` | a mutation is queued | every rule that changes durable state | log writer |
+//! | `durable` | the durable sequence number passed one | log writer | whoever may not speak yet |
+//! | `committed` | something to apply, a read to serve or to fail | commits, rounds, log writer | applier |
+//! | `leader` | another leader is known, or none | role changes | requests that wait for one |
+//!
+//! Every predicate includes *stopped*. Rules only note what changed; every step ends by notifying
+//! those variables, so no wake-up can be forgotten in one of twenty places. Nothing that can wait
+//! happens under the lock.
+#![expect(clippy::disallowed_methods, reason = "this is the file that locks and reads the clock")]
+
+use std::collections::VecDeque;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use oarlock_rpc::ReplySlot;
+use oarlock_rpc::codec::{self, Wire};
+use oarlock_storage::Snapshot;
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use crate::error::Stopped;
+use crate::mutation::{AfterDurable, Seq};
+use crate::rules::{Due, Rules};
+
+/// A reply that waits for the disk.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    seq: Seq,
+    slot: ReplySlot,
+    bytes: Vec<u8>,
+}
+
+impl Answer {
+    /// Speaks.
+    pub(crate) fn send(self) {
+        self.slot.reply(self.bytes);
+    }
+}
+
+#[derive(Debug)]
+struct State {
+    rules: Rules,
+    /// Replies that wait for the disk, in the order of their sequence numbers.
+    outbox: VecDeque<Answer>,
+    stopped: Option<Stopped>,
+    threads: Vec<JoinHandle<()>>,
+    /// Dropped when the peer stops, which every receiver of [`Shared::stop_signal`] sees.
+    stop_signal: Option<Sender<()>>,
+}
+
+/// What the threads of one peer share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    pub(crate) election: Condvar,
+    pub(crate) entries_to_send: Condvar,
+    pub(crate) log_writer: Condvar,
+    pub(crate) committed: Condvar,
+    durable: Condvar,
+    leader: Condvar,
+    stop_signal: Receiver<()>,
+}
+
+impl Shared {
+    /// The rules of a peer that starts now.
+    pub(crate) fn new(rules: Rules) -> Self {
+        let (sender, receiver) = bounded(0);
+        let state = State {
+            rules,
+            outbox: VecDeque::new(),
+            stopped: None,
+            threads: Vec::new(),
+            stop_signal: Some(sender),
+        };
+        Self {
+            state: Mutex::new(state),
+            election: Condvar::new(),
+            entries_to_send: Condvar::new(),
+            log_writer: Condvar::new(),
+            committed: Condvar::new(),
+            durable: Condvar::new(),
+            leader: Condvar::new(),
+            stop_signal: receiver,
+        }
+    }
+
+    /// The moment the rules of a new peer begin at.
+    pub(crate) fn now() -> Instant {
+        Instant::now()
+    }
+
+    /// One step of the protocol: the only mutable access to the rules.
+    pub(crate) fn step<T>(&self, f: impl FnOnce(&mut Rules, Instant) -> T) -> Result<T, Stopped> {
+        let mut state = self.running()?;
+        let value = f(&mut state.rules, Instant::now());
+        self.end_step(&mut state);
+        Ok(value)
+    }
+
+    /// A look at the rules that changes nothing; works after the peer has stopped too.
+    pub(crate) fn look<T>(&self, f: impl FnOnce(&Rules, Instant) -> T) -> T {
+        f(&self.state.lock().rules, Instant::now())
+    }
+
+    /// A step whose result answers a request, once it is durable. The caller does not wait: if the
+    /// disk is behind, the log writer sends the answer.
+    pub(crate) fn answer<R: Wire>(
+        &self,
+        slot: ReplySlot,
+        f: impl FnOnce(&mut Rules, Instant) -> AfterDurable<R>,
+    ) {
+        let Ok(mut state) = self.running() else { return };
+        let AfterDurable { value, seq } = f(&mut state.rules, Instant::now());
+        let bytes = codec::encode(&value).expect("replies are far below their limit");
+        let answer = Answer { seq, slot, bytes };
+        let speak_now = seq <= state.rules.mutations().durable();
+        let answer = if speak_now {
+            Some(answer)
+        } else {
+            state.outbox.push_back(answer);
+            None
+        };
+        self.end_step(&mut state);
+        drop(state);
+        if let Some(answer) = answer {
+            answer.send();
+        }
+    }
+
+    /// Sleeps until the rules have work of this kind or their deadline comes; `None` once the peer
+    /// stops.
+    pub(crate) fn take<T>(
+        &self,
+        wake: &Condvar,
+        mut due: impl FnMut(&mut Rules, Instant) -> Due<T>,
+    ) -> Option<T> {
+        let mut state = self.running().ok()?;
+        loop {
+            let due = due(&mut state.rules, Instant::now());
+            self.end_step(&mut state);
+            match due {
+                Due::Now(work) => return Some(work),
+                Due::At(deadline) => drop(wake.wait_until(&mut state, deadline)),
+                Due::WhenWoken => wake.wait(&mut state),
+            }
+            if state.stopped.is_some() {
+                return None;
+            }
+        }
+    }
+
+    /// Blocks until everything `out` rests on is on disk.
+    pub(crate) fn durable<T>(&self, out: AfterDurable<T>) -> Result<T, Stopped> {
+        let mut state = self.running()?;
+        while state.rules.mutations().durable() < out.seq {
+            self.durable.wait(&mut state);
+            if let Some(stopped) = &state.stopped {
+                return Err(stopped.clone());
+            }
+        }
+        Ok(out.value)
+    }
+
+    /// The log writer made everything up to `through` durable. Returns the answers that waited for
+    /// it, to be sent without the lock.
+    pub(crate) fn on_durable(
+        &self,
+        through: Seq,
+        snapshot: Option<Snapshot>,
+    ) -> Result<Vec<Answer>, Stopped> {
+        let mut state = self.running()?;
+        state.rules.on_durable(through, snapshot);
+        let ready = state.outbox.iter().take_while(|answer| answer.seq <= through).count();
+        let answers = state.outbox.drain(..ready).collect();
+        self.end_step(&mut state);
+        self.durable.notify_all();
+        Ok(answers)
+    }
+
+    /// Waits until `done` finds what it looks for, at the latest until `deadline`; asked again
+    /// whenever another leader is known.
+    pub(crate) fn wait_for_leader<T>(
+        &self,
+        deadline: Instant,
+        mut done: impl FnMut(&Rules) -> Option<T>,
+    ) -> Option<T> {
+        let mut state = self.running().ok()?;
+        loop {
+            if let Some(found) = done(&state.rules) {
+                return Some(found);
+            }
+            let timed_out = self.leader.wait_until(&mut state, deadline).timed_out();
+            if timed_out || state.stopped.is_some() {
+                return None;
+            }
+        }
+    }
+
+    /// Stops the peer, for `reason` if it still runs: wakes every thread and whoever waits. Replies
+    /// that wait for the disk are never sent.
+    pub(crate) fn stop(&self, reason: Stopped) {
+        let mut state = self.state.lock();
+        if state.stopped.is_some() {
+            return;
+        }
+        state.stopped = Some(reason);
+        let unspoken = std::mem::take(&mut state.outbox);
+        state.stop_signal = None;
+        drop(state);
+        for wake in [
+            &self.election,
+            &self.entries_to_send,
+            &self.log_writer,
+            &self.committed,
+            &self.durable,
+            &self.leader,
+        ] {
+            wake.notify_all();
+        }
+        // Their callers hear nothing: that runs the network's code, so not under the lock.
+        drop(unspoken);
+    }
+
+    /// Why the peer stopped, if it has.
+    pub(crate) fn stopped(&self) -> Option<Stopped> {
+        self.state.lock().stopped.clone()
+    }
+
+    /// Disconnected once the peer stops, for threads that wait on channels.
+    pub(crate) fn stop_signal(&self) -> Receiver<()> {
+        self.stop_signal.clone()
+    }
+
+    /// Keeps a thread of this peer, to be joined when it is killed.
+    pub(crate) fn keep_thread(&self, thread: JoinHandle<()>) {
+        self.state.lock().threads.push(thread);
+    }
+
+    /// Takes the threads to join.
+    pub(crate) fn take_threads(&self) -> Vec<JoinHandle<()>> {
+        std::mem::take(&mut self.state.lock().threads)
+    }
+
+    fn running(&self) -> Result<MutexGuard<'_, State>, Stopped> {
+        let state = self.state.lock();
+        match &state.stopped {
+            Some(stopped) => Err(stopped.clone()),
+            None => Ok(state),
+        }
+    }
+
+    /// Ends a step: the invariants hold, and whoever has something to do now is woken.
+    fn end_step(&self, state: &mut State) {
+        if cfg!(debug_assertions) {
+            state.rules.check_invariants();
+        }
+        let wake = state.rules.take_wake();
+        let woken = [
+            (wake.election, &self.election),
+            (wake.entries_to_send, &self.entries_to_send),
+            (wake.log_writer, &self.log_writer),
+            (wake.committed, &self.committed),
+            (wake.leader, &self.leader),
+        ];
+        for (_, condvar) in woken.into_iter().filter(|(wake, _)| *wake) {
+            condvar.notify_all();
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! The applier: gives what is committed to the service, in order, exactly once. It may block there
+//! as long as it likes; it holds nothing while it does.
+
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender, select};
+use oarlock_storage::EntryId;
+
+use crate::peer::ApplyMsg;
+use crate::rules::ApplyWork;
+use crate::shared::Shared;
+use crate::types::{Entry, EntryKind, Index};
+
+/// Where committed work goes.
+pub(crate) trait Sink: Send + 'static {
+    /// Takes one piece of work. `Err` means that nobody is there to take any: the applier ends.
+    fn take(&mut self, work: ApplyWork, shared: &Shared) -> Result<(), Gone>;
+
+    /// Nothing more will come.
+    fn end(&mut self, shared: &Shared);
+}
+
+/// The service is gone.
+#[derive(Debug)]
+pub(crate) struct Gone;
+
+pub(crate) fn applier_thread(shared: &Arc<Shared>, mut sink: impl Sink) {
+    let mut applied: Index = shared.look(|rules, _| rules.last_applied());
+    while let Some(work) =
+        shared.take(&shared.committed, |rules, now| rules.apply_due(applied, now))
+    {
+        applied = match &work {
+            ApplyWork::Entries(entries) => entries.last().map_or(applied, |entry| entry.id.index),
+            ApplyWork::Restore(snapshot) => snapshot.meta.last_included.index,
+            ApplyWork::ServeReads { .. } | ApplyWork::FailReads { .. } => applied,
+        };
+        if sink.take(work, shared).is_err() {
+            break;
+        }
+    }
+    sink.end(shared);
+}
+
+/// The labs' apply channel, which may be unbuffered, and whose reader may call into the peer.
+pub(crate) struct ChannelSink {
+    pub(crate) apply_ch: Sender<ApplyMsg>,
+    pub(crate) stop_signal: Receiver<()>,
+}
+
+impl ChannelSink {
+    fn deliver(&self, message: ApplyMsg) -> Result<(), Gone> {
+        select! {
+            send(self.apply_ch, message) -> sent => sent.map_err(|_| Gone),
+            recv(self.stop_signal) -> _ => Err(Gone),
+        }
+    }
+
+    fn deliver_entry(&self, entry: Entry) -> Result<(), Gone> {
+        let EntryId { index, term } = entry.id;
+        match EntryKind::from_tag(entry.tag) {
+            Some(EntryKind::Command) => {
+                self.deliver(ApplyMsg::Command { index, term, command: entry.data })
+            }
+            Some(EntryKind::NoOp) | None => Ok(()),
+        }
+    }
+}
+
+impl Sink for ChannelSink {
+    fn take(&mut self, work: ApplyWork, _shared: &Shared) -> Result<(), Gone> {
+        match work {
+            ApplyWork::Entries(entries) => {
+                entries.into_iter().try_for_each(|entry| self.deliver_entry(entry))
+            }
+            ApplyWork::Restore(snapshot) => {
+                let last_included = snapshot.meta.last_included;
+                self.deliver(ApplyMsg::Snapshot { last_included, snapshot })
+            }
+            // This interface has no reads.
+            ApplyWork::ServeReads { .. } | ApplyWork::FailReads { .. } => Ok(()),
+        }
+    }
+
+    fn end(&mut self, _shared: &Shared) {}
+}

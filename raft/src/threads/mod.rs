@@ -1,0 +1,46 @@
+//! The threads of one peer, as the labs lay them out: each loop fetches work from the rules,
+//! does the slow part without the lock, and hands the result in.
+
+pub(crate) mod applier;
+pub(crate) mod election;
+pub(crate) mod log_writer;
+pub(crate) mod replication;
+
+use std::sync::Arc;
+use std::thread;
+
+use crate::error::Stopped;
+use crate::shared::Shared;
+use crate::types::PeerId;
+
+/// Starts a thread of peer `me`. If its body panics, the peer stops, and the panic is raised again
+/// by whoever kills the peer: a dead thread must not look like a slow one.
+pub(crate) fn spawn(
+    shared: &Arc<Shared>,
+    me: PeerId,
+    name: &str,
+    body: impl FnOnce(&Arc<Shared>) + Send + 'static,
+) -> std::io::Result<()> {
+    let for_body = Arc::clone(shared);
+    let name = format!("raft-{me}-{name}");
+    let thread_name = name.clone();
+    let thread = thread::Builder::new().name(thread_name).spawn(move || {
+        let _guard = StopOnPanic { shared: Arc::clone(&for_body), name };
+        body(&for_body);
+    })?;
+    shared.keep_thread(thread);
+    Ok(())
+}
+
+struct StopOnPanic {
+    shared: Arc<Shared>,
+    name: String,
+}
+
+impl Drop for StopOnPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.shared.stop(Stopped(format!("thread {} panicked", self.name)));
+        }
+    }
+}
