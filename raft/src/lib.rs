@@ -21,6 +21,8 @@ mod options;
 mod peer;
 mod rules;
 mod shared;
+#[cfg(test)]
+mod tests;
 mod threads;
 mod trace;
 mod types;

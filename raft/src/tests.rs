@@ -1,0 +1,256 @@
+//! Whole peers with their threads, in one process: three counters over a network that delivers at
+//! once, or not at all.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use oarlock_rpc::codec::Wire;
+use oarlock_rpc::{Completion, End, Method, Service};
+use oarlock_storage::{MemoryPersister, Persister};
+use parking_lot::RwLock;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    EntryId, Options, PeerId, ReadError, Replicated, ReplicatedOptions, RestoreError, StateMachine,
+    SubmitError,
+};
+
+#[derive(Serialize, Deserialize)]
+struct Add(u64);
+
+impl Wire for Add {}
+
+#[derive(Default)]
+struct Counter(u64);
+
+impl StateMachine for Counter {
+    type Command = Add;
+    type Output = u64;
+
+    fn apply(&mut self, _id: EntryId, Add(n): Add) -> u64 {
+        self.0 += n;
+        self.0
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        self.0.to_le_bytes().to_vec()
+    }
+
+    fn restore(&mut self, snapshot: &[u8]) -> Result<(), RestoreError> {
+        let bytes = snapshot.try_into().map_err(|_| RestoreError("not 8 bytes".to_owned()))?;
+        self.0 = u64::from_le_bytes(bytes);
+        Ok(())
+    }
+}
+
+/// Where each peer's service is; none while it is down.
+type Wires = Arc<RwLock<BTreeMap<PeerId, Arc<dyn Service>>>>;
+
+/// Calls the other side's service on the caller's own thread.
+struct DirectEnd {
+    wires: Wires,
+    to: PeerId,
+    cut: Arc<AtomicBool>,
+}
+
+impl End for DirectEnd {
+    fn start(&self, method: Method, args: Vec<u8>, done: Completion) {
+        let service = self.wires.read().get(&self.to).cloned();
+        if let Some(service) = service.filter(|_| !self.cut.load(Ordering::SeqCst)) {
+            service.handle(method.name, &args, done).expect("a known method");
+        }
+    }
+}
+
+struct Cluster {
+    wires: Wires,
+    disks: BTreeMap<PeerId, MemoryPersister>,
+    cuts: BTreeMap<PeerId, Arc<AtomicBool>>,
+    peers: BTreeMap<PeerId, Replicated<Counter>>,
+    snapshot_log_bytes: Option<u64>,
+}
+
+impl Cluster {
+    fn new(size: u64, snapshot_log_bytes: Option<u64>) -> Self {
+        let ids = (1..=size).map(PeerId);
+        let mut cluster = Self {
+            wires: Wires::default(),
+            disks: ids.clone().map(|id| (id, MemoryPersister::new())).collect(),
+            cuts: ids.clone().map(|id| (id, Arc::default())).collect(),
+            peers: BTreeMap::new(),
+            snapshot_log_bytes,
+        };
+        ids.for_each(|id| cluster.start(id));
+        cluster
+    }
+
+    fn start(&mut self, id: PeerId) {
+        let ends = self.disks.keys().map(|&to| {
+            let (wires, cut) = (Arc::clone(&self.wires), Arc::clone(&self.cuts[&id]));
+            (to, Arc::new(DirectEnd { wires, to, cut }) as Arc<dyn End>)
+        });
+        let disk = self.disks[&id].copy();
+        let options = ReplicatedOptions {
+            raft: Options::default(),
+            snapshot_log_bytes: self.snapshot_log_bytes,
+            timeout: Duration::from_secs(10),
+        };
+        let peer = Replicated::open(
+            id,
+            ends.collect(),
+            Box::new(disk.clone()),
+            Counter::default(),
+            options,
+        )
+        .expect("a memory persister opens");
+        self.wires.write().insert(id, peer.service());
+        self.disks.insert(id, disk);
+        self.peers.insert(id, peer);
+    }
+
+    fn kill(&mut self, id: PeerId) {
+        self.wires.write().remove(&id);
+        if let Some(peer) = self.peers.remove(&id) {
+            peer.kill();
+        }
+    }
+
+    /// Submits at whoever leads, until it is answered.
+    fn add(&self, n: u64) -> u64 {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            for peer in self.peers.values() {
+                match peer.submit(&Add(n)) {
+                    Ok(value) => return value,
+                    Err(error) => assert!(!error.may_have_taken_effect(), "{error}"),
+                }
+            }
+            assert!(Instant::now() < deadline, "no leader in 10 s");
+            std::thread::yield_now();
+        }
+    }
+
+    fn leader(&self) -> PeerId {
+        let any = self.peers.values().next().expect("a peer runs");
+        let deadline = Instant::now() + Duration::from_secs(10);
+        any.wait_for_leader((0, None), deadline).1.expect("a leader within 10 s")
+    }
+
+    /// Waits until every running peer has applied what the leader has committed.
+    fn settle(&self) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let commit = self.peers.values().map(|p| p.status().commit_index).max().expect("peers");
+        while self.peers.values().any(|peer| peer.status().last_applied < commit) {
+            assert!(Instant::now() < deadline, "peers are not level after 10 s");
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[test]
+fn one_peer_alone_is_a_cluster() {
+    let cluster = Cluster::new(1, None);
+    assert_eq!((1..=100).map(|_| cluster.add(1)).last(), Some(100));
+    assert_eq!(cluster.peers[&PeerId(1)].read(|counter| counter.0), Ok(100));
+}
+
+#[test]
+fn commands_from_many_threads_are_each_applied_once_everywhere() {
+    let cluster = Cluster::new(3, None);
+    cluster.add(0);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| (0..100).map(|_| cluster.add(1)).max());
+        }
+    });
+    assert_eq!(cluster.peers[&cluster.leader()].read(|counter| counter.0), Ok(800));
+    assert_eq!(cluster.add(0), 800);
+}
+
+#[test]
+fn a_new_leader_has_everything_that_was_answered() {
+    let mut cluster = Cluster::new(3, None);
+    for round in 1..=5 {
+        assert_eq!(cluster.add(1), round);
+        let leader = cluster.leader();
+        cluster.kill(leader);
+        assert_eq!(cluster.add(0), round);
+        cluster.start(leader);
+    }
+}
+
+#[test]
+fn all_peers_killed_at_once_come_back_with_everything_that_was_answered() {
+    let mut cluster = Cluster::new(3, Some(2000));
+    for round in 1..=3 {
+        assert_eq!((0..100).map(|_| cluster.add(1)).last(), Some(round * 100));
+        let ids: Vec<_> = cluster.peers.keys().copied().collect();
+        ids.iter().for_each(|&id| cluster.kill(id));
+        ids.iter().for_each(|&id| cluster.start(id));
+    }
+    assert_eq!(cluster.add(0), 300);
+}
+
+#[test]
+fn a_peer_that_slept_through_the_log_gets_a_snapshot() {
+    let mut cluster = Cluster::new(3, Some(2000));
+    cluster.add(1);
+    let leader = cluster.leader();
+    let sleeper = *cluster.peers.keys().find(|&&id| id != leader).expect("three peers");
+    cluster.kill(sleeper);
+    let before = cluster.disks[&sleeper].raft_state_bytes();
+    assert_eq!((0..500).map(|_| cluster.add(1)).last(), Some(501));
+    cluster.start(sleeper);
+    cluster.settle();
+    let status = cluster.peers[&sleeper].status();
+    assert!(status.first_index > 400, "caught up by log, not by snapshot: {status:?}");
+    assert!(cluster.disks[&sleeper].raft_state_bytes() < before + 4000);
+    assert_eq!(cluster.add(0), 501);
+}
+
+#[test]
+fn a_leader_that_is_cut_off_serves_no_reads_and_its_commands_have_no_effect() {
+    let cluster = Cluster::new(3, None);
+    cluster.add(7);
+    let old = cluster.leader();
+    let (other, _) = cluster.peers.iter().find(|(id, _)| **id != old).expect("three peers");
+    // Neither its calls nor those to it arrive.
+    let service = cluster.wires.write().remove(&old).expect("it runs");
+    cluster.cuts[&old].store(true, Ordering::SeqCst);
+    let (tx, rx) = crossbeam_channel::bounded(1);
+    cluster.peers[&old].submit_with(&Add(1000), move |answer| drop(tx.send(answer)));
+    let read = cluster.peers[&old].read(|counter| counter.0);
+    assert!(matches!(read, Err(ReadError::NotLeader { .. })), "{read:?}");
+
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let mut known = (0, None);
+    while known.1.is_none_or(|leader| leader == old) {
+        known = cluster.peers[other].wait_for_leader(known, deadline);
+        assert!(Instant::now() < deadline, "no other leader in 10 s");
+    }
+    assert_eq!(cluster.add(1), 8);
+    assert!(rx.try_recv().is_err(), "its fate cannot be known yet");
+    cluster.wires.write().insert(old, service);
+    cluster.cuts[&old].store(false, Ordering::SeqCst);
+    assert_eq!(rx.recv_timeout(Duration::from_secs(10)), Ok(Err(SubmitError::Superseded)));
+}
+
+#[test]
+fn a_killed_peer_answers_whoever_waits() {
+    let mut cluster = Cluster::new(3, None);
+    cluster.add(1);
+    let leader = cluster.leader();
+    let ids: Vec<_> = cluster.peers.keys().copied().filter(|&id| id != leader).collect();
+    ids.iter().for_each(|&id| cluster.kill(id));
+    let peer = cluster.peers[&leader].clone();
+    let waiter = std::thread::spawn(move || peer.submit(&Add(1)));
+    while cluster.peers[&leader].status().last_index == cluster.peers[&leader].status().commit_index
+    {
+        std::thread::yield_now();
+    }
+    cluster.kill(leader);
+    let answer = waiter.join().expect("no panic");
+    assert!(matches!(answer, Err(SubmitError::Stopped { id: Some(_), .. })), "{answer:?}");
+}
