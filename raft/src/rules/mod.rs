@@ -19,9 +19,9 @@ mod progress;
 mod read;
 mod replication;
 mod rng;
-mod snapshot;
 #[cfg(test)]
-mod tests;
+mod sim;
+mod snapshot;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};

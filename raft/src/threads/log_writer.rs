@@ -45,7 +45,10 @@ impl LogWriter {
     }
 
     /// Makes the steps durable, in order; returns the newest snapshot among them.
-    fn write(&mut self, steps: Vec<WriteStep>) -> Result<Option<Snapshot>, StorageError> {
+    pub(crate) fn write(
+        &mut self,
+        steps: Vec<WriteStep>,
+    ) -> Result<Option<Snapshot>, StorageError> {
         let mut newest = None;
         let mut batch = Batch::default();
         for step in steps {

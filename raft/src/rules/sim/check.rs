@@ -1,0 +1,124 @@
+//! What must be true at all times: the paper's Figure 3, and what is spoken is durable.
+
+use std::collections::BTreeMap;
+
+use oarlock_storage::{MemoryPersister, Persister, Recovered};
+
+use crate::configuration::Configuration;
+use crate::rules::Rules;
+use crate::types::{EntryId, Index, PeerId, Term};
+
+/// Everything the checks remember of a whole run.
+#[derive(Default)]
+pub(super) struct Check {
+    /// Every committed entry, with its payload.
+    committed: BTreeMap<Index, (EntryId, Vec<u8>)>,
+    /// Who led each term.
+    leaders: BTreeMap<Term, PeerId>,
+    /// Whom each voter voted for.
+    votes: BTreeMap<(PeerId, Term), PeerId>,
+    pub(super) reads_served: u64,
+}
+
+/// What a disk would give back after a crash now.
+pub(super) fn durable(disk: &MemoryPersister) -> Recovered {
+    disk.copy().load()
+}
+
+fn covers(durable: &Recovered, id: EntryId) -> bool {
+    let base = durable.snapshot.as_ref().map_or(EntryId::default(), |s| s.meta.last_included);
+    id.index < base.index || id == base || durable.entries.iter().any(|entry| entry.id == id)
+}
+
+impl Check {
+    pub(super) fn committed_count(&self) -> u64 {
+        self.committed.len() as u64
+    }
+
+    pub(super) fn elections(&self) -> u64 {
+        self.leaders.len() as u64
+    }
+
+    pub(super) fn last_committed(&self) -> Index {
+        self.committed.last_key_value().map_or(0, |(&index, _)| index)
+    }
+
+    /// State-machine safety: nobody applies another entry at the same index.
+    pub(super) fn applied(&mut self, peer: PeerId, id: EntryId, data: &[u8]) {
+        let known = self.committed.entry(id.index).or_insert_with(|| (id, data.to_vec()));
+        assert_eq!(known.0, id, "S{peer} applies {id}, another applied {}", known.0);
+        assert_eq!(known.1, data, "S{peer} applies other bytes at {id}");
+    }
+
+    /// Election safety, and leader completeness: one leader a term, and it has every committed
+    /// entry.
+    pub(super) fn leads(&mut self, rules: &Rules) {
+        let (peer, term) = (rules.me(), rules.current_term());
+        let known = *self.leaders.entry(term).or_insert(peer);
+        assert_eq!(known, peer, "S{known} and S{peer} both lead term {term}");
+        for (id, _) in self.committed.values().filter(|(id, _)| id.term < term) {
+            let has = id.index <= rules.log().base().index || rules.log().holds(*id);
+            assert!(has, "S{peer} leads term {term} without committed entry {id}");
+        }
+    }
+
+    /// One vote a term, across restarts; and it is on disk before it is spoken.
+    pub(super) fn votes(
+        &mut self,
+        voter: PeerId,
+        term: Term,
+        candidate: PeerId,
+        disk: &MemoryPersister,
+    ) {
+        let known = *self.votes.entry((voter, term)).or_insert(candidate);
+        assert_eq!(known, candidate, "S{voter} votes for S{known} and S{candidate} in {term}");
+        let hard_state = durable(disk).hard_state;
+        assert!(
+            hard_state.current_term > term
+                || (hard_state.current_term == term && hard_state.voted_for == Some(candidate.0)),
+            "S{voter} speaks of a vote in term {term} that is not on its disk: {hard_state:?}"
+        );
+    }
+
+    /// A follower that says *matched* has it on disk.
+    pub(super) fn matched(&self, peer: PeerId, up_to: Index, disk: &MemoryPersister) {
+        let durable = durable(disk);
+        let base = durable.snapshot.as_ref().map_or(0, |s| s.meta.last_included.index);
+        let last = base + durable.entries.len() as Index;
+        assert!(up_to <= last, "S{peer} acknowledges {up_to}, its disk ends at {last}");
+    }
+
+    /// The commit index never passes what a majority has made durable.
+    pub(super) fn commits(
+        &mut self,
+        rules: &Rules,
+        from: Index,
+        disks: &BTreeMap<PeerId, MemoryPersister>,
+    ) {
+        let to = rules.commit_index();
+        let Some(newest) = rules.log().id_at(to) else { return };
+        let everyone = Configuration::of_voters(disks.keys().copied());
+        let has = |peer| covers(&durable(&disks[&peer]), newest);
+        assert!(everyone.has_majority(has), "S{} commits {newest} without a majority", rules.me());
+        for entry in rules.log().slice(from + 1, (to - from) as usize, usize::MAX) {
+            self.applied(rules.me(), entry.id, &entry.data);
+        }
+    }
+
+    /// Log matching: two logs that hold the same entry agree before it.
+    pub(super) fn logs_match(a: &Rules, b: &Rules) {
+        let last = a.log().last().index.min(b.log().last().index);
+        let first = a.log().base().index.max(b.log().base().index);
+        let mut same_above = false;
+        for index in (first..=last).rev() {
+            let (ours, theirs) = (a.log().id_at(index), b.log().id_at(index));
+            assert!(
+                !same_above || ours == theirs,
+                "logs of S{} and S{} meet above {index} and differ there: {ours:?}, {theirs:?}",
+                a.me(),
+                b.me()
+            );
+            same_above |= ours == theirs;
+        }
+    }
+}

@@ -1,0 +1,596 @@
+//! The events of a run: messages, disk writes, timers, faults, and their order in virtual time.
+
+use std::collections::{BTreeMap, BinaryHeap};
+use std::time::{Duration, Instant};
+
+use super::check::Check;
+use super::peer::{Reply, Request, SimPeer, Unspoken};
+use crate::configuration::Configuration;
+use crate::message::InstallSnapshotArgs;
+use crate::mutation::AfterDurable;
+use crate::options::Options;
+use crate::rules::rng::Rng;
+use crate::rules::{ApplyWork, Due, Rules, Send};
+use crate::types::{EntryKind, PeerId};
+
+/// How long faults go on, in simulated time.
+const FAULTS_LAST: Duration = Duration::from_secs(30);
+/// How long a healed cluster may take to commit something new everywhere.
+const PROGRESS_WITHIN: Duration = Duration::from_secs(10);
+/// A call that is lost is over, for its caller, after this time.
+const CALL_TIMEOUT_MS: u64 = 400;
+
+enum Event {
+    Request { from: PeerId, to: PeerId, life: u64, call: u64, request: Request },
+    Reply { from: PeerId, to: PeerId, life: u64, call: u64, request: Request, reply: Option<Reply> },
+    Written { peer: PeerId, life: u64 },
+    Timer { peer: PeerId, life: u64 },
+    Propose,
+    Fault,
+}
+
+struct Scheduled {
+    at: Instant,
+    number: u64,
+    event: Event,
+}
+
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Self) -> bool {
+        self.number == other.number
+    }
+}
+
+impl Eq for Scheduled {}
+
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Scheduled {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        // The heap gives the greatest: the earliest, and among those the first scheduled.
+        (other.at, other.number).cmp(&(self.at, self.number))
+    }
+}
+
+pub(super) struct World {
+    seed: u64,
+    rng: Rng,
+    start: Instant,
+    now: Instant,
+    heap: BinaryHeap<Scheduled>,
+    peers: BTreeMap<PeerId, SimPeer>,
+    /// Directed links that are cut.
+    cut: Vec<(PeerId, PeerId)>,
+    healed: bool,
+    /// Calls whose outcome was delivered already: the first one counts.
+    answered: std::collections::BTreeSet<u64>,
+    next_call: u64,
+    proposals: u64,
+    pub(super) events: u64,
+    pub(super) crashes: u64,
+    pub(super) installs: u64,
+    pub(super) check: Check,
+}
+
+impl World {
+    pub(super) fn new(seed: u64, size: u64) -> Self {
+        #[expect(clippy::disallowed_methods, reason = "an origin for virtual time")]
+        let start = Instant::now();
+        let ids = (1..=size).map(PeerId);
+        let mut world = Self {
+            seed,
+            rng: Rng::new(seed.wrapping_mul(0x9e37_79b9), PeerId(99)),
+            start,
+            now: start,
+            heap: BinaryHeap::new(),
+            peers: ids.clone().map(|id| (id, SimPeer::new())).collect(),
+            cut: Vec::new(),
+            healed: false,
+            answered: std::collections::BTreeSet::new(),
+            next_call: 0,
+            proposals: 0,
+            events: 0,
+            crashes: 0,
+            installs: 0,
+            check: Check::default(),
+        };
+        ids.for_each(|id| world.start_peer(id));
+        world.schedule(Duration::ZERO, Event::Propose);
+        world.schedule(Duration::ZERO, Event::Fault);
+        world
+    }
+
+    pub(super) fn run_with_faults(&mut self) {
+        self.run_until(self.start + FAULTS_LAST);
+    }
+
+    /// Ends every fault; then a leader must be found, and everything must be applied everywhere.
+    pub(super) fn heal_and_demand_progress(&mut self) {
+        self.healed = true;
+        self.cut.clear();
+        let down: Vec<_> = self.ids().filter(|id| self.peers[id].running.is_none()).collect();
+        down.into_iter().for_each(|id| self.start_peer(id));
+        let before = self.check.last_committed();
+        self.run_until(self.now + PROGRESS_WITHIN);
+        let committed = self.check.last_committed();
+        assert!(committed > before, "nothing is committed after healing: {committed}");
+        for (id, peer) in &self.peers {
+            let applied = peer.running.as_ref().expect("all run").applied;
+            assert!(applied > before, "S{id} applied {applied} of {before} before healing");
+        }
+    }
+
+    fn run_until(&mut self, end: Instant) {
+        while let Some(next) = self.heap.peek().filter(|next| next.at <= end) {
+            self.now = next.at;
+            let next = self.heap.pop().expect("just peeked");
+            self.events += 1;
+            self.handle(next.event);
+        }
+        self.now = end;
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Request { from, to, life, call, request } => {
+                self.deliver_request(from, to, life, call, request);
+            }
+            Event::Reply { from, to, life, call, request, reply } => {
+                if self.answered.insert(call) && self.is_alive(to, life) {
+                    self.deliver_reply(from, to, &request, reply);
+                }
+            }
+            Event::Written { peer, life } if self.is_alive(peer, life) => self.finish_write(peer),
+            Event::Timer { peer, life } if self.is_alive(peer, life) => {
+                self.running(peer).timer = None;
+                self.pump(peer);
+            }
+            Event::Written { .. } | Event::Timer { .. } => {}
+            Event::Propose => self.propose(),
+            Event::Fault => self.fault(),
+        }
+    }
+
+    // Peers.
+
+    fn start_peer(&mut self, id: PeerId) {
+        let options = Options {
+            seed: self.rng.next() | 1,
+            append_entries_max: 8,
+            in_flight_max: 4,
+            snapshot_chunk_bytes: 64,
+            probe_bytes_max: 64,
+            no_op_on_election: !self.seed.is_multiple_of(3),
+            ..Options::default()
+        };
+        let everyone = Configuration::of_voters(self.ids());
+        let now = self.now;
+        let peer = self.peers.get_mut(&id).expect("a known peer");
+        peer.start(|recovered| {
+            Rules::recovered(id, everyone, recovered, options, now).expect("its own state")
+        });
+        self.pump(id);
+    }
+
+    fn crash(&mut self, id: PeerId) {
+        // A write under way may have reached the disk, unknown to anybody.
+        let finished = self.chance(50);
+        let peer = self.peers.get_mut(&id).expect("a known peer");
+        if let Some(mut running) = peer.running.take() {
+            if let (true, Some(work)) = (finished, running.writing.take()) {
+                running.writer.write(work.steps).expect("memory does not fail");
+            }
+            self.crashes += 1;
+        }
+    }
+
+    fn is_alive(&self, id: PeerId, life: u64) -> bool {
+        self.peers[&id].running.is_some() && self.peers[&id].life == life
+    }
+
+    fn running(&mut self, id: PeerId) -> &mut super::peer::Running {
+        let peer = self.peers.get_mut(&id).expect("a known peer");
+        peer.running.as_mut().expect("only asked of a running peer")
+    }
+
+    /// Does what all threads of a peer would do until each sleeps again.
+    fn pump(&mut self, id: PeerId) {
+        let now = self.now;
+        let mut deadline: Option<Instant> = None;
+        let mut sleep_until = |due: Instant| {
+            deadline = Some(deadline.map_or(due, |known| known.min(due)));
+        };
+        loop {
+            let running = self.running(id);
+            match running.rules.election_due(now) {
+                Due::Now(AfterDurable { value, seq }) => {
+                    running.unspoken.push_back((seq, Unspoken::Round(value.args, value.voters)));
+                }
+                Due::At(at) => break sleep_until(at),
+                Due::WhenWoken => break,
+            }
+            self.speak(id);
+        }
+        for to in self.ids().filter(|&to| to != id).collect::<Vec<_>>() {
+            loop {
+                match self.running(id).rules.replication_due(to, now) {
+                    Due::Now(send) => self.send(id, to, send),
+                    Due::At(at) => break sleep_until(at),
+                    Due::WhenWoken => break,
+                }
+            }
+        }
+        self.begin_write(id);
+        self.apply(id);
+        self.speak(id);
+        self.check_peer(id);
+        if let Some(at) = deadline {
+            let life = self.peers[&id].life;
+            let running = self.running(id);
+            if running.timer.is_none_or(|timer| at < timer) {
+                running.timer = Some(at);
+                self.schedule(at.saturating_duration_since(now), Event::Timer { peer: id, life });
+            }
+        }
+    }
+
+    fn check_peer(&mut self, id: PeerId) {
+        let peer = self.peers.get_mut(&id).expect("a known peer");
+        let running = peer.running.as_mut().expect("it was just pumped");
+        running.rules.check_invariants();
+        let term = running.rules.current_term();
+        if running.rules.is_leader() && running.led != Some(term) {
+            running.led = Some(term);
+            self.check.leads(&running.rules);
+            let rules = &self.peers[&id].running.as_ref().expect("it runs").rules;
+            for other in self.peers.values().filter_map(|peer| peer.running.as_ref()) {
+                Check::logs_match(rules, &other.rules);
+            }
+        }
+    }
+
+    // The disk.
+
+    fn begin_write(&mut self, id: PeerId) {
+        let life = self.peers[&id].life;
+        let running = self.running(id);
+        if running.writing.is_some() {
+            return;
+        }
+        if let Due::Now(work) = running.rules.writes_due() {
+            running.writing = Some(work);
+            let stalls = !self.healed && self.chance(2);
+            let takes_us = if stalls { self.below(900_000) } else { 100 + self.below(5_000) };
+            self.schedule(Duration::from_micros(takes_us), Event::Written { peer: id, life });
+        }
+    }
+
+    fn finish_write(&mut self, id: PeerId) {
+        let disks = self.disks();
+        let running = self.running(id);
+        let work = running.writing.take().expect("a write was under way");
+        let snapshot = running.writer.write(work.steps).expect("memory does not fail");
+        let commit_before = running.rules.commit_index();
+        running.rules.on_durable(work.through, snapshot);
+        self.check_commit(id, commit_before, &disks);
+        self.pump(id);
+    }
+
+    fn disks(&self) -> BTreeMap<PeerId, oarlock_storage::MemoryPersister> {
+        self.peers.iter().map(|(&id, peer)| (id, peer.disk.clone())).collect()
+    }
+
+    fn check_commit(
+        &mut self,
+        id: PeerId,
+        before: u64,
+        disks: &BTreeMap<PeerId, oarlock_storage::MemoryPersister>,
+    ) {
+        let peer = self.peers.get_mut(&id).expect("a known peer");
+        let rules = &peer.running.as_ref().expect("it runs").rules;
+        if rules.commit_index() > before && rules.is_leader() {
+            self.check.commits(rules, before, disks);
+        }
+    }
+
+    /// Speaks what waited for the disk and no longer has to.
+    fn speak(&mut self, id: PeerId) {
+        loop {
+            let now = self.now;
+            let running = self.running(id);
+            let durable = running.rules.mutations().durable();
+            let Some(_) = running.unspoken.front().filter(|(seq, _)| *seq <= durable) else {
+                return;
+            };
+            let (_, unspoken) = running.unspoken.pop_front().expect("a front was just seen");
+            match unspoken {
+                Unspoken::Round(args, voters) => {
+                    running.rules.on_own_vote(&args, now);
+                    if !args.pre_vote {
+                        self.check.votes(id, args.term, id, &self.peers[&id].disk);
+                    }
+                    for to in voters {
+                        self.call(id, to, Request::Vote(args.clone()));
+                    }
+                    self.pump(id);
+                }
+                Unspoken::Answer { to, call, request, reply } => {
+                    self.check_spoken(id, &request, &reply);
+                    self.reply(id, to, call, request, Some(reply));
+                }
+            }
+        }
+    }
+
+    fn check_spoken(&mut self, id: PeerId, request: &Request, reply: &Reply) {
+        let disk = &self.peers[&id].disk;
+        match (request, reply) {
+            (Request::Vote(args), Reply::Vote(reply)) if reply.vote_granted && !args.pre_vote => {
+                self.check.votes(id, args.term, args.candidate_id, disk);
+            }
+            (_, Reply::Append(reply)) => {
+                if let crate::message::AppendOutcome::Matched { index } = reply.outcome {
+                    self.check.matched(id, index, disk);
+                }
+            }
+            (Request::Piece(args, _), Reply::Piece(reply)) if reply.wants.is_none() => {
+                self.check.matched(id, args.last_included.index, disk);
+            }
+            _ => {}
+        }
+    }
+
+    // The state machine.
+
+    fn apply(&mut self, id: PeerId) {
+        loop {
+            let now = self.now;
+            let running = self.running(id);
+            let Due::Now(work) = running.rules.apply_due(running.applied, now) else { return };
+            match work {
+                ApplyWork::Entries(entries) => {
+                    for entry in entries {
+                        let running = self.running(id);
+                        assert_eq!(entry.id.index, running.applied + 1, "S{id} applies in order");
+                        running.applied = entry.id.index;
+                        running.state.extend(entry.id.index.to_le_bytes());
+                        self.check.applied(id, entry.id, &entry.data);
+                    }
+                    if self.chance(10) {
+                        self.snapshot(id);
+                    }
+                }
+                ApplyWork::Restore(snapshot) => {
+                    running.applied = snapshot.meta.last_included.index;
+                    running.state = snapshot.to_vec();
+                    assert_eq!(
+                        running.state.len() as u64,
+                        8 * running.applied,
+                        "S{id}: a torn one"
+                    );
+                    self.installs += 1;
+                }
+                ApplyWork::ServeReads { through } => {
+                    let applied = running.applied;
+                    let later = running.reads.split_off(&(through + 1));
+                    let served = std::mem::replace(&mut running.reads, later);
+                    for (read, committed) in served {
+                        assert!(applied >= committed, "S{id} serves stale read {read}");
+                        self.check.reads_served += 1;
+                    }
+                }
+                ApplyWork::FailReads { through } => {
+                    running.reads = running.reads.split_off(&(through + 1));
+                }
+            }
+        }
+    }
+
+    fn snapshot(&mut self, id: PeerId) {
+        let running = self.running(id);
+        let Some(meta) = running.rules.snapshot_meta(running.applied) else { return };
+        let staged = running.stage.write_all(meta, &running.state).expect("memory does not fail");
+        // Nobody waits for it here.
+        let AfterDurable { .. } = running.rules.compact(staged);
+    }
+
+    // The network.
+
+    fn send(&mut self, from: PeerId, to: PeerId, send: Send) {
+        let request = match send {
+            Send::Append { args, sent } => {
+                assert!(args.is_well_formed(), "S{from} sends entries that are no run");
+                Request::Append(args, sent)
+            }
+            Send::Piece { snapshot, sent } => {
+                let content: &[u8] = &snapshot;
+                let start = sent.offset as usize;
+                let end = (start + sent.len_max).min(content.len());
+                let args = InstallSnapshotArgs {
+                    term: sent.term,
+                    leader_id: sent.leader_id,
+                    last_included: snapshot.meta.last_included,
+                    configuration: snapshot.meta.configuration.to_vec(),
+                    offset: sent.offset,
+                    data: content[start..end].to_vec(),
+                    done: end == content.len(),
+                };
+                Request::Piece(args, sent)
+            }
+        };
+        self.call(from, to, request);
+    }
+
+    fn call(&mut self, from: PeerId, to: PeerId, request: Request) {
+        let (call, life) = (self.next_call, self.peers[&from].life);
+        self.next_call += 1;
+        let copies = if self.is_lost(from, to) { 0 } else { 1 + u64::from(self.is_doubled()) };
+        for _ in 0..copies {
+            let request = request.clone();
+            let delay = self.delay();
+            self.schedule(delay, Event::Request { from, to, life, call, request });
+        }
+        // However it ends, the caller hears of it: by this time-out at the latest.
+        let lost = Event::Reply { from: to, to: from, life, call, request, reply: None };
+        self.schedule(Duration::from_millis(CALL_TIMEOUT_MS), lost);
+    }
+
+    fn deliver_request(
+        &mut self,
+        from: PeerId,
+        to: PeerId,
+        _life: u64,
+        call: u64,
+        request: Request,
+    ) {
+        if self.peers[&to].running.is_none() {
+            return self.reply(to, from, call, request, None);
+        }
+        let now = self.now;
+        let running = self.running(to);
+        let (seq, reply) = match request.clone() {
+            Request::Vote(args) => {
+                let AfterDurable { value, seq } = running.rules.handle_request_vote(&args, now);
+                (seq, Reply::Vote(value))
+            }
+            Request::Append(args, _) => {
+                let AfterDurable { value, seq } = running.rules.handle_append_entries(args, now);
+                (seq, Reply::Append(value))
+            }
+            Request::Piece(args, _) => {
+                let AfterDurable { value, seq } = running.rules.handle_install_snapshot(args, now);
+                (seq, Reply::Piece(value))
+            }
+        };
+        running.unspoken.push_back((seq, Unspoken::Answer { to: from, call, request, reply }));
+        self.pump(to);
+    }
+
+    fn reply(
+        &mut self,
+        from: PeerId,
+        to: PeerId,
+        call: u64,
+        request: Request,
+        reply: Option<Reply>,
+    ) {
+        if self.is_lost(from, to) {
+            return;
+        }
+        let (life, delay) = (self.peers[&to].life, self.delay());
+        self.schedule(delay, Event::Reply { from, to, life, call, request, reply });
+    }
+
+    fn deliver_reply(&mut self, from: PeerId, to: PeerId, request: &Request, reply: Option<Reply>) {
+        let (now, disks) = (self.now, self.disks());
+        let rules = &mut self.running(to).rules;
+        let before = rules.commit_index();
+        match (request, reply) {
+            (Request::Vote(args), Some(Reply::Vote(reply))) => {
+                rules.on_vote_reply(from, args, &reply, now);
+            }
+            (Request::Append(args, sent), Some(Reply::Append(reply))) => {
+                rules.on_append_reply(from, args.term, sent, Some(&reply), now);
+            }
+            (Request::Append(args, sent), None) => {
+                rules.on_append_reply(from, args.term, sent, None, now);
+            }
+            (Request::Piece(_, sent), Some(Reply::Piece(reply))) => {
+                rules.on_piece_reply(from, sent, Some(&reply), now);
+            }
+            (Request::Piece(_, sent), None) => rules.on_piece_reply(from, sent, None, now),
+            (Request::Vote(_), None) => {}
+            _ => unreachable!("a reply of another method"),
+        }
+        self.check_commit(to, before, &disks);
+        self.pump(to);
+    }
+
+    // Clients and faults.
+
+    fn propose(&mut self) {
+        let gap = Duration::from_micros(2_000 + self.below(60_000));
+        self.schedule(gap, Event::Propose);
+        let ids: Vec<_> = self.ids().collect();
+        for id in ids {
+            if self.peers[&id].running.is_none() {
+                continue;
+            }
+            let payload: Vec<u8> = self.proposals.to_le_bytes().repeat(1 + self.below(4) as usize);
+            let committed = self.check.last_committed();
+            let running = self.running(id);
+            if let Some(started) = running.rules.start(payload.into()) {
+                assert_eq!(EntryKind::from_tag(0), Some(EntryKind::Command), "{started}");
+                self.proposals += 1;
+            }
+            let running = self.running(id);
+            if let Some(read) = running.rules.begin_read() {
+                running.reads.insert(read, committed);
+            }
+            self.pump(id);
+        }
+    }
+
+    fn fault(&mut self) {
+        if self.healed {
+            return;
+        }
+        let gap = Duration::from_millis(50 + self.below(1500));
+        self.schedule(gap, Event::Fault);
+        let ids: Vec<_> = self.ids().collect();
+        let victim = ids[self.below(ids.len() as u64) as usize];
+        let other = ids[self.below(ids.len() as u64) as usize];
+        match self.below(8) {
+            0 | 1 => self.crash(victim),
+            2 | 3 if self.peers[&victim].running.is_none() => self.start_peer(victim),
+            4 => self.cut.push((victim, other)),
+            5 => {
+                let others = ids.iter().filter(|&&id| id != victim);
+                self.cut.extend(others.flat_map(|&id| [(victim, id), (id, victim)]));
+            }
+            6 => self.cut.clear(),
+            _ => {
+                let down = ids.iter().find(|id| self.peers[id].running.is_none());
+                if let Some(&id) = down {
+                    self.start_peer(id);
+                }
+            }
+        }
+    }
+
+    fn is_lost(&mut self, from: PeerId, to: PeerId) -> bool {
+        self.cut.contains(&(from, to)) || (!self.healed && self.chance(5))
+    }
+
+    fn is_doubled(&mut self) -> bool {
+        !self.healed && self.chance(3)
+    }
+
+    fn delay(&mut self) -> Duration {
+        let slow = !self.healed && self.chance(5);
+        let micros = if slow { self.below(600_000) } else { 50 + self.below(3_000) };
+        Duration::from_micros(micros)
+    }
+
+    fn schedule(&mut self, after: Duration, event: Event) {
+        self.next_call += 1;
+        let number = self.next_call;
+        self.heap.push(Scheduled { at: self.now + after, number, event });
+    }
+
+    fn ids(&self) -> impl Iterator<Item = PeerId> + Clone + use<> {
+        (1..=self.peers.len() as u64).map(PeerId)
+    }
+
+    fn chance(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.rng.next() % limit
+    }
+}
