@@ -1,5 +1,6 @@
 //! Whole peers with their threads, in one process: three counters over a network that delivers at
 //! once, or not at all.
+#![expect(clippy::disallowed_methods, reason = "these tests wait in real time")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -82,7 +83,9 @@ impl Cluster {
             peers: BTreeMap::new(),
             snapshot_log_bytes,
         };
-        ids.for_each(|id| cluster.start(id));
+        for id in ids {
+            cluster.start(id);
+        }
         cluster
     }
 
@@ -152,7 +155,7 @@ impl Cluster {
 #[test]
 fn one_peer_alone_is_a_cluster() {
     let cluster = Cluster::new(1, None);
-    assert_eq!((1..=100).map(|_| cluster.add(1)).last(), Some(100));
+    assert_eq!((1..=100).map(|_| cluster.add(1)).max(), Some(100));
     assert_eq!(cluster.peers[&PeerId(1)].read(|counter| counter.0), Ok(100));
 }
 
@@ -185,10 +188,14 @@ fn a_new_leader_has_everything_that_was_answered() {
 fn all_peers_killed_at_once_come_back_with_everything_that_was_answered() {
     let mut cluster = Cluster::new(3, Some(2000));
     for round in 1..=3 {
-        assert_eq!((0..100).map(|_| cluster.add(1)).last(), Some(round * 100));
+        assert_eq!((0..100).map(|_| cluster.add(1)).max(), Some(round * 100));
         let ids: Vec<_> = cluster.peers.keys().copied().collect();
-        ids.iter().for_each(|&id| cluster.kill(id));
-        ids.iter().for_each(|&id| cluster.start(id));
+        for &id in &ids {
+            cluster.kill(id);
+        }
+        for &id in &ids {
+            cluster.start(id);
+        }
     }
     assert_eq!(cluster.add(0), 300);
 }
@@ -201,7 +208,7 @@ fn a_peer_that_slept_through_the_log_gets_a_snapshot() {
     let sleeper = *cluster.peers.keys().find(|&&id| id != leader).expect("three peers");
     cluster.kill(sleeper);
     let before = cluster.disks[&sleeper].raft_state_bytes();
-    assert_eq!((0..500).map(|_| cluster.add(1)).last(), Some(501));
+    assert_eq!((0..500).map(|_| cluster.add(1)).max(), Some(501));
     cluster.start(sleeper);
     cluster.settle();
     let status = cluster.peers[&sleeper].status();
@@ -243,7 +250,9 @@ fn a_killed_peer_answers_whoever_waits() {
     cluster.add(1);
     let leader = cluster.leader();
     let ids: Vec<_> = cluster.peers.keys().copied().filter(|&id| id != leader).collect();
-    ids.iter().for_each(|&id| cluster.kill(id));
+    for &id in &ids {
+        cluster.kill(id);
+    }
     let peer = cluster.peers[&leader].clone();
     let waiter = std::thread::spawn(move || peer.submit(&Add(1)));
     while cluster.peers[&leader].status().last_index == cluster.peers[&leader].status().commit_index

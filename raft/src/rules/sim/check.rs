@@ -80,9 +80,17 @@ impl Check {
         );
     }
 
-    /// A follower that says *matched* has it on disk.
-    pub(super) fn matched(&self, peer: PeerId, up_to: Index, disk: &MemoryPersister) {
+    /// A follower that says *matched* in `term` has it on disk.
+    ///
+    /// If its disk is in a later term already, the entries may have been truncated before they were
+    /// ever written: the leader of the later term was elected by logs that held them, so they can
+    /// only go if no majority had them, and the late answer is as harmless as one that travelled
+    /// slowly.
+    pub(super) fn matched(peer: PeerId, term: Term, up_to: Index, disk: &MemoryPersister) {
         let durable = durable(disk);
+        if durable.hard_state.current_term > term {
+            return;
+        }
         let base = durable.snapshot.as_ref().map_or(0, |s| s.meta.last_included.index);
         let last = base + durable.entries.len() as Index;
         assert!(up_to <= last, "S{peer} acknowledges {up_to}, its disk ends at {last}");

@@ -73,14 +73,14 @@ impl SimPeer {
         self.disk = self.disk.copy();
         let mut disk = self.disk.clone();
         let recovered = disk.load();
+        let snapshot_stage = disk.snapshot_stage();
         let state = recovered.snapshot.as_ref().map_or(Vec::new(), |s| s.to_vec());
         let rules = make(recovered);
-        let stage = disk.snapshot_stage();
         self.running = Some(Running {
             applied: rules.last_applied(),
             rules,
             writer: LogWriter::new(Box::new(disk)),
-            stage,
+            stage: snapshot_stage,
             writing: None,
             unspoken: VecDeque::new(),
             state,

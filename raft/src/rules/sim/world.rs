@@ -6,19 +6,20 @@ use std::time::{Duration, Instant};
 use super::check::Check;
 use super::peer::{Reply, Request, SimPeer, Unspoken};
 use crate::configuration::Configuration;
-use crate::message::InstallSnapshotArgs;
+use crate::message::{AppendEntriesReply, AppendOutcome, InstallSnapshotArgs};
 use crate::mutation::AfterDurable;
 use crate::options::Options;
 use crate::rules::rng::Rng;
 use crate::rules::{ApplyWork, Due, Rules, Send};
-use crate::types::{EntryKind, PeerId};
+use crate::types::PeerId;
 
 /// How long faults go on, in simulated time.
 const FAULTS_LAST: Duration = Duration::from_secs(30);
 /// How long a healed cluster may take to commit something new everywhere.
 const PROGRESS_WITHIN: Duration = Duration::from_secs(10);
-/// A call that is lost is over, for its caller, after this time.
-const CALL_TIMEOUT_MS: u64 = 400;
+/// The longest delay of a slow message, in microseconds, and the time after which a call that is
+/// lost is over for its caller, in milliseconds; one pair a seed.
+const PATIENCE: [(u64, u64); 3] = [(600_000, 400), (600_000, 5_000), (4_000_000, 5_000)];
 
 enum Event {
     Request { from: PeerId, to: PeerId, life: u64, call: u64, request: Request },
@@ -58,6 +59,7 @@ impl Ord for Scheduled {
 
 pub(super) struct World {
     seed: u64,
+    patience: (u64, u64),
     rng: Rng,
     start: Instant,
     now: Instant,
@@ -83,6 +85,7 @@ impl World {
         let ids = (1..=size).map(PeerId);
         let mut world = Self {
             seed,
+            patience: PATIENCE[(seed / 7 % 3) as usize],
             rng: Rng::new(seed.wrapping_mul(0x9e37_79b9), PeerId(99)),
             start,
             now: start,
@@ -113,7 +116,9 @@ impl World {
         self.healed = true;
         self.cut.clear();
         let down: Vec<_> = self.ids().filter(|id| self.peers[id].running.is_none()).collect();
-        down.into_iter().for_each(|id| self.start_peer(id));
+        for id in down {
+            self.start_peer(id);
+        }
         let before = self.check.last_committed();
         self.run_until(self.now + PROGRESS_WITHIN);
         let committed = self.check.last_committed();
@@ -332,13 +337,15 @@ impl World {
             (Request::Vote(args), Reply::Vote(reply)) if reply.vote_granted && !args.pre_vote => {
                 self.check.votes(id, args.term, args.candidate_id, disk);
             }
-            (_, Reply::Append(reply)) => {
-                if let crate::message::AppendOutcome::Matched { index } = reply.outcome {
-                    self.check.matched(id, index, disk);
-                }
-            }
+            (
+                _,
+                Reply::Append(AppendEntriesReply {
+                    term,
+                    outcome: AppendOutcome::Matched { index },
+                }),
+            ) => Check::matched(id, *term, *index, disk),
             (Request::Piece(args, _), Reply::Piece(reply)) if reply.wants.is_none() => {
-                self.check.matched(id, args.last_included.index, disk);
+                Check::matched(id, reply.term, args.last_included.index, disk);
             }
             _ => {}
         }
@@ -436,7 +443,8 @@ impl World {
         }
         // However it ends, the caller hears of it: by this time-out at the latest.
         let lost = Event::Reply { from: to, to: from, life, call, request, reply: None };
-        self.schedule(Duration::from_millis(CALL_TIMEOUT_MS), lost);
+        let (_, call_timeout_ms) = self.patience;
+        self.schedule(Duration::from_millis(call_timeout_ms), lost);
     }
 
     fn deliver_request(
@@ -520,17 +528,15 @@ impl World {
             if self.peers[&id].running.is_none() {
                 continue;
             }
-            let payload: Vec<u8> = self.proposals.to_le_bytes().repeat(1 + self.below(4) as usize);
+            // Some are larger than a probe carries.
+            let payload: Vec<u8> = self.proposals.to_le_bytes().repeat(1 + self.below(10) as usize);
             let committed = self.check.last_committed();
             let running = self.running(id);
-            if let Some(started) = running.rules.start(payload.into()) {
-                assert_eq!(EntryKind::from_tag(0), Some(EntryKind::Command), "{started}");
-                self.proposals += 1;
-            }
-            let running = self.running(id);
+            let started = running.rules.start(payload.into()).is_some();
             if let Some(read) = running.rules.begin_read() {
                 running.reads.insert(read, committed);
             }
+            self.proposals += u64::from(started);
             self.pump(id);
         }
     }
@@ -572,7 +578,7 @@ impl World {
 
     fn delay(&mut self) -> Duration {
         let slow = !self.healed && self.chance(5);
-        let micros = if slow { self.below(600_000) } else { 50 + self.below(3_000) };
+        let micros = if slow { self.below(self.patience.0) } else { 50 + self.below(3_000) };
         Duration::from_micros(micros)
     }
 
