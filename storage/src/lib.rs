@@ -5,12 +5,17 @@
 //!
 //! **Boundary:** indexes and terms are numbers here; nothing knows of leaders or votes' meaning.
 
+#[cfg(test)]
+mod contract_tests;
+mod disk;
 mod entry;
 mod error;
+mod fs;
 mod log_shape;
 mod memory;
 mod persister;
 
+pub use disk::{DiskOptions, DiskPersister, Identity};
 pub use entry::{Entry, EntryId, HardState};
 pub use error::StorageError;
 pub use memory::MemoryPersister;

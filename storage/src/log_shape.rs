@@ -30,6 +30,11 @@ struct Slot {
 }
 
 impl LogShape {
+    /// An empty log behind `base`.
+    pub(crate) fn new(hard_state: HardState, base: EntryId) -> Self {
+        Self { hard_state, base, ..Self::default() }
+    }
+
     /// The last entry of the log, or the base if the log is empty.
     pub(crate) fn last(&self) -> EntryId {
         match self.entries.back() {
@@ -126,20 +131,30 @@ impl LogShape {
         }
     }
 
-    /// Whether a snapshot up to `last_included` leaves the entries behind it in place: only if the
-    /// log holds exactly that entry.
-    pub(crate) fn keeps_suffix(&self, last_included: EntryId) -> bool {
-        self.term_at(last_included.index) == Some(last_included.term)
+    /// Whether a snapshot up to `last_included`, taken after `batch`, drops the whole log: it does
+    /// unless the log then holds exactly that entry. Panics if the snapshot is not newer than the
+    /// current one.
+    pub(crate) fn resets_log(&self, batch: &Batch, last_included: EntryId) -> bool {
+        self.check_newer(last_included);
+        let appended = batch.entries.iter().find(|entry| entry.id.index == last_included.index);
+        let truncated = batch.truncate_from.is_some_and(|from| from <= last_included.index);
+        let kept = if truncated { None } else { self.term_at(last_included.index) };
+        appended.map(|entry| entry.id.term).or(kept) != Some(last_included.term)
     }
 
-    /// Moves the base up to `last_included`; the suffix stays if [`Self::keeps_suffix`] says so.
-    pub(crate) fn compact(&mut self, last_included: EntryId) {
+    fn check_newer(&self, last_included: EntryId) {
         assert!(
             last_included.index > self.base.index,
             "snapshot {last_included} is not newer than the current {}",
             self.base
         );
-        if self.keeps_suffix(last_included) {
+    }
+
+    /// Moves the base up to `last_included`. The entries behind it stay if the log holds exactly
+    /// that entry; otherwise all go.
+    pub(crate) fn compact(&mut self, last_included: EntryId) {
+        self.check_newer(last_included);
+        if self.term_at(last_included.index) == Some(last_included.term) {
             for _ in self.base.index..last_included.index {
                 let slot = self.entries.pop_front();
                 self.forget(slot);

@@ -1,0 +1,340 @@
+//! One batch: header, entries, padding, trailer. It begins and ends at a sector's border, so no
+//! sector that is durable is ever written again.
+//!
+//! The header has a CRC of its own and says which entries the batch holds: a batch with a damaged
+//! body can still be named.
+
+use std::fmt;
+
+use super::SECTOR_BYTES;
+use super::block::{get_u32, get_u64, put_u32, put_u64};
+use super::is_zero;
+use super::segment_head::SnapshotRef;
+use crate::{Entry, EntryId, HardState};
+
+/// The length of a batch's header.
+pub(crate) const BATCH_HEADER_BYTES: usize = 144;
+/// The length of the trailer: the last bytes of the last sector, never all zero.
+const TRAILER_BYTES: usize = 8;
+
+const MAGIC: u32 = u32::from_le_bytes(*b"OBAT");
+
+const HAS_HARD_STATE: u32 = 1;
+const HAS_VOTE: u32 = 2;
+const HAS_TRUNCATE: u32 = 4;
+const HAS_MARK: u32 = 8;
+const REPLACES_DAMAGED: u32 = 16;
+const SEAL: u32 = 32;
+const KNOWN_FLAGS: u32 = 63;
+
+/// How many times the hard state has changed since the directory was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Generation(pub(crate) u64);
+
+impl Generation {
+    pub(crate) fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+/// Makes a snapshot the current one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mark {
+    pub(crate) snapshot: SnapshotRef,
+    /// The snapshot that was current turned out damaged: it does not become the previous one.
+    pub(crate) replaces_damaged: bool,
+}
+
+/// What a batch changes, apart from appending entries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Changes {
+    pub(crate) hard_state: Option<(Generation, HardState)>,
+    pub(crate) truncate_from: Option<u64>,
+    pub(crate) mark: Option<Mark>,
+}
+
+/// A batch's header.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct BatchHeader {
+    pub(crate) salt: u64,
+    pub(crate) number: u64,
+    pub(crate) first: EntryId,
+    pub(crate) last_term: u64,
+    pub(crate) entry_count: u32,
+    pub(crate) payload_bytes: u32,
+    pub(crate) payload_crc: u32,
+    /// The chain value before this batch: the header CRC of the batch before it.
+    pub(crate) previous_chain: u32,
+    /// How many of its sectors are all zero by right.
+    pub(crate) zero_sectors: u32,
+    pub(crate) changes: Changes,
+    /// Not a batch but the end of the segment: the next one exists, and begins with this number.
+    pub(crate) is_seal: bool,
+}
+
+impl fmt::Display for BatchHeader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "batch {}", self.number)?;
+        if self.entry_count > 0 {
+            let last_index = self.first.index.saturating_add(u64::from(self.entry_count) - 1);
+            write!(f, " (entries {} to {})", self.first, EntryId::new(last_index, self.last_term))?;
+        }
+        if self.changes.hard_state.is_some() {
+            f.write_str(" (hard state)")?;
+        }
+        Ok(())
+    }
+}
+
+impl BatchHeader {
+    /// Whether the batch changes the hard state and nothing else.
+    pub(crate) fn is_hard_state_alone(&self) -> bool {
+        let changes = self.changes;
+        changes.hard_state.is_some()
+            && changes.truncate_from.is_none()
+            && changes.mark.is_none()
+            && self.entry_count == 0
+    }
+
+    fn flags(&self) -> u32 {
+        let Changes { hard_state, truncate_from, mark } = self.changes;
+        let mut flags = 0;
+        let mut set = |flag: u32, when: bool| flags |= if when { flag } else { 0 };
+        set(HAS_HARD_STATE, hard_state.is_some());
+        set(HAS_VOTE, hard_state.is_some_and(|(_, state)| state.voted_for.is_some()));
+        set(HAS_TRUNCATE, truncate_from.is_some());
+        set(HAS_MARK, mark.is_some());
+        set(REPLACES_DAMAGED, mark.is_some_and(|mark| mark.replaces_damaged));
+        set(SEAL, self.is_seal);
+        flags
+    }
+
+    /// Writes the header into the first bytes of `block`; returns its CRC, the new chain value.
+    fn encode(&self, block: &mut [u8]) -> u32 {
+        let block = &mut block[..BATCH_HEADER_BYTES];
+        block.fill(0);
+        put_u32(block, 0, MAGIC);
+        put_u64(block, 8, self.salt);
+        put_u64(block, 16, self.number);
+        put_u64(block, 24, self.first.index);
+        put_u64(block, 32, self.first.term);
+        put_u64(block, 40, self.last_term);
+        put_u32(block, 48, self.entry_count);
+        put_u32(block, 52, self.payload_bytes);
+        put_u32(block, 56, self.payload_crc);
+        put_u32(block, 60, self.previous_chain);
+        put_u32(block, 64, self.zero_sectors);
+        put_u32(block, 68, self.flags());
+        if let Some((generation, state)) = self.changes.hard_state {
+            put_u64(block, 72, generation.0);
+            put_u64(block, 80, state.current_term);
+            put_u64(block, 88, state.voted_for.unwrap_or(0));
+        }
+        put_u64(block, 96, self.changes.truncate_from.unwrap_or(0));
+        if let Some(mark) = self.changes.mark {
+            mark.snapshot.encode(block, 104);
+        }
+        let crc = crc32fast::hash(&block[8..]);
+        put_u32(block, 4, crc);
+        crc
+    }
+
+    /// The header at the beginning of `block` and its chain value; `None` if there is none, or it is
+    /// damaged.
+    pub(crate) fn decode(block: &[u8]) -> Option<(Self, u32)> {
+        let block = block.get(..BATCH_HEADER_BYTES)?;
+        if get_u32(block, 0) != MAGIC {
+            return None;
+        }
+        let crc = get_u32(block, 4);
+        let flags = get_u32(block, 68);
+        if crc != crc32fast::hash(&block[8..]) || flags & !KNOWN_FLAGS != 0 {
+            return None;
+        }
+        let when = |flag: u32| flags & flag != 0;
+        let hard_state = || HardState {
+            current_term: get_u64(block, 80),
+            voted_for: when(HAS_VOTE).then(|| get_u64(block, 88)),
+        };
+        let header = Self {
+            salt: get_u64(block, 8),
+            number: get_u64(block, 16),
+            first: EntryId::new(get_u64(block, 24), get_u64(block, 32)),
+            last_term: get_u64(block, 40),
+            entry_count: get_u32(block, 48),
+            payload_bytes: get_u32(block, 52),
+            payload_crc: get_u32(block, 56),
+            previous_chain: get_u32(block, 60),
+            zero_sectors: get_u32(block, 64),
+            changes: Changes {
+                hard_state: when(HAS_HARD_STATE)
+                    .then(|| (Generation(get_u64(block, 72)), hard_state())),
+                truncate_from: when(HAS_TRUNCATE).then(|| get_u64(block, 96)),
+                mark: when(HAS_MARK).then(|| Mark {
+                    snapshot: SnapshotRef::decode(block, 104),
+                    replaces_damaged: when(REPLACES_DAMAGED),
+                }),
+            },
+            is_seal: when(SEAL),
+        };
+        Some((header, crc))
+    }
+
+    /// How many bytes the batch takes in its segment.
+    pub(crate) fn extent(&self) -> usize {
+        extent(self.payload_bytes as usize)
+    }
+
+    /// Whether `batch`, [`extent`](Self::extent) bytes from the header on, is what was written.
+    pub(crate) fn body_is_good(&self, batch: &[u8]) -> bool {
+        let trailer_at = batch.len() - TRAILER_BYTES;
+        get_u64(batch, trailer_at) == trailer(self.salt, self.number)
+            && crc32fast::hash(&batch[BATCH_HEADER_BYTES..trailer_at]) == self.payload_crc
+    }
+}
+
+/// How many bytes a batch with `payload_bytes` of entries takes: whole sectors.
+pub(crate) fn extent(payload_bytes: usize) -> usize {
+    (BATCH_HEADER_BYTES + payload_bytes + TRAILER_BYTES).next_multiple_of(SECTOR_BYTES)
+}
+
+/// How many sectors of `batch` are all zero.
+pub(crate) fn zero_sectors(batch: &[u8]) -> u32 {
+    batch.chunks(SECTOR_BYTES).filter(|sector| is_zero(sector)).count() as u32
+}
+
+/// The trailer of a batch: never zero, so that a missing last sector always shows.
+fn trailer(salt: u64, number: u64) -> u64 {
+    (salt ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15)) | 1
+}
+
+/// Begins a batch in `buffer`: room for the header, to be filled by [`stamp`].
+pub(crate) fn begin_batch(buffer: &mut Vec<u8>) {
+    buffer.clear();
+    buffer.resize(BATCH_HEADER_BYTES, 0);
+}
+
+/// Appends an entry: term (8), length (4), tag (1), data. Its index follows from its position.
+pub(crate) fn push_entry(buffer: &mut Vec<u8>, entry: &Entry) {
+    let len = u32::try_from(entry.data.len()).expect("an entry is smaller than 4 GiB");
+    buffer.extend_from_slice(&entry.id.term.to_le_bytes());
+    buffer.extend_from_slice(&len.to_le_bytes());
+    buffer.push(entry.tag);
+    buffer.extend_from_slice(&entry.data);
+}
+
+/// Completes a batch whose entries are in `buffer`: padding, trailer, and the header, which gets
+/// its lengths and CRCs here. Returns the new chain value.
+pub(crate) fn stamp(mut header: BatchHeader, buffer: &mut Vec<u8>) -> u32 {
+    let payload_bytes = buffer.len() - BATCH_HEADER_BYTES;
+    header.payload_bytes = u32::try_from(payload_bytes).expect("a batch is smaller than 4 GiB");
+    buffer.resize(header.extent(), 0);
+    let trailer_at = buffer.len() - TRAILER_BYTES;
+    header.payload_crc = crc32fast::hash(&buffer[BATCH_HEADER_BYTES..trailer_at]);
+    put_u64(buffer, trailer_at, trailer(header.salt, header.number));
+    // The first sector holds the header and the last one the trailer: neither is ever zero.
+    header.zero_sectors = buffer.get(SECTOR_BYTES..).map_or(0, zero_sectors);
+    header.encode(buffer)
+}
+
+/// Moves a complete batch into a segment with another salt and chain. Returns the new chain value.
+pub(crate) fn restamp(batch: &mut [u8], salt: u64, previous_chain: u32) -> u32 {
+    let (header, _) = BatchHeader::decode(batch).expect("only verified batches are moved");
+    let header = BatchHeader { salt, previous_chain, ..header };
+    let trailer_at = batch.len() - TRAILER_BYTES;
+    put_u64(batch, trailer_at, trailer(salt, header.number));
+    header.encode(batch)
+}
+
+/// The frame that ends a segment: one sector. `number` is the first batch of the next segment.
+pub(crate) fn seal_frame(salt: u64, number: u64, previous_chain: u32) -> Vec<u8> {
+    let mut buffer = Vec::with_capacity(SECTOR_BYTES);
+    begin_batch(&mut buffer);
+    let header = BatchHeader { salt, number, previous_chain, is_seal: true, ..Default::default() };
+    stamp(header, &mut buffer);
+    buffer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> BatchHeader {
+        let snapshot = SnapshotRef {
+            last_included: EntryId::new(1, 2),
+            content_bytes: 3,
+            footer_crc: 4,
+            resets_log: true,
+        };
+        BatchHeader {
+            salt: 5,
+            number: 6,
+            first: EntryId::new(7, 8),
+            last_term: 9,
+            entry_count: 10,
+            previous_chain: 11,
+            changes: Changes {
+                hard_state: Some((
+                    Generation(12),
+                    HardState { current_term: 13, voted_for: Some(14) },
+                )),
+                truncate_from: Some(15),
+                mark: Some(Mark { snapshot, replaces_damaged: true }),
+            },
+            ..BatchHeader::default()
+        }
+    }
+
+    fn stamped(header: BatchHeader, data: &[u8]) -> (Vec<u8>, u32) {
+        let mut buffer = vec![1; 3];
+        begin_batch(&mut buffer);
+        push_entry(&mut buffer, &Entry { id: EntryId::new(7, 8), tag: 1, data: data.into() });
+        let chain = stamp(header, &mut buffer);
+        (buffer, chain)
+    }
+
+    #[test]
+    fn a_batch_comes_back_as_it_was() {
+        for (data_bytes, sectors) in [(0, 1), (347, 1), (348, 2), (347 + 512 * 4, 5)] {
+            let (batch, chain) = stamped(sample(), &vec![0; data_bytes]);
+            assert_eq!(batch.len(), sectors * SECTOR_BYTES);
+            let (header, found_chain) = BatchHeader::decode(&batch).unwrap();
+            assert_eq!(chain, found_chain);
+            assert!(header.body_is_good(&batch));
+            assert_eq!(header.zero_sectors as usize, sectors.saturating_sub(2));
+            assert_eq!(header.changes, sample().changes);
+            assert_eq!(header.extent(), batch.len());
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_is_found() {
+        let (mut batch, _) = stamped(sample(), &[9; 900]);
+        let good = |batch: &[u8]| {
+            BatchHeader::decode(batch).is_some_and(|(header, _)| header.body_is_good(batch))
+        };
+        assert!(good(&batch));
+        for bit in 0..batch.len() * 8 {
+            batch[bit / 8] ^= 1 << (bit % 8);
+            assert!(!good(&batch), "bit {bit}");
+            batch[bit / 8] ^= 1 << (bit % 8);
+        }
+    }
+
+    #[test]
+    fn a_moved_batch_is_good_in_its_new_place() {
+        let (mut batch, chain) = stamped(sample(), &[9; 900]);
+        let moved_chain = restamp(&mut batch, 77, 78);
+        let (header, _) = BatchHeader::decode(&batch).unwrap();
+        assert!(header.body_is_good(&batch));
+        assert_eq!((header.salt, header.previous_chain), (77, 78));
+        assert_ne!(chain, moved_chain);
+    }
+
+    #[test]
+    fn a_seal_is_one_sector() {
+        let frame = seal_frame(1, 2, 3);
+        assert_eq!(frame.len(), SECTOR_BYTES);
+        assert!(BatchHeader::decode(&frame).unwrap().0.is_seal);
+    }
+}

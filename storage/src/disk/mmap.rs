@@ -1,0 +1,71 @@
+//! Memory-mapped snapshot content: the only `unsafe` of the whole workspace.
+#![expect(unsafe_code, reason = "mapping a file is unsafe by nature; the argument is at the call")]
+
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+
+use memmap2::{Advice, Mmap, MmapOptions};
+
+use crate::SnapshotBytes;
+
+impl SnapshotBytes for Mmap {
+    fn bytes(&self) -> &[u8] {
+        self
+    }
+}
+
+/// Maps `len` bytes of `file` from `offset`, and brings them into memory, so that a file that is
+/// already too short is an error here instead of a signal later.
+///
+/// The caller has verified the content through `read`, and the file is a snapshot under its final
+/// name or about to get it.
+pub(crate) fn map(file: &File, offset: u64, len: usize) -> io::Result<Arc<dyn SnapshotBytes>> {
+    if len == 0 {
+        return Ok(Arc::new(Vec::new()));
+    }
+    // SAFETY: the slice must not change while it is borrowed. Only this crate writes the file: it
+    // was written aside, by one writer that is consumed before the file is mapped; then it is
+    // renamed, made read-only and only ever unlinked, which leaves the mapping and its pages in
+    // place. The directory's lock keeps other Oarlock processes away. The mapping is private and
+    // read-only, `len` lies inside the file's length as checked by the read of its footer, and
+    // the `Mmap` owns the address range until the last `Arc` to it is dropped. What remains is an
+    // outsider who overwrites or cuts the file by hand: a cut means SIGBUS on access, which
+    // operators are told; whoever cannot exclude that switches mapping off (`map_snapshots`).
+    let map = unsafe { MmapOptions::new().offset(offset).len(len).map(file)? };
+    match map.advise(Advice::PopulateRead) {
+        Ok(()) => {}
+        // Kernels before 5.14 do not know the advice; the content was verified by reading anyway.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
+        Err(error) => return Err(error),
+    }
+    Ok(Arc::new(map))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn maps_what_the_file_holds_and_survives_its_removal() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let mut file = File::create_new(&path).unwrap();
+        file.write_all(&[7; 5000]).unwrap();
+        let file = File::open(&path).unwrap();
+        let bytes = map(&file, 4096, 904).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(bytes.bytes(), &[7; 904]);
+        assert!(map(&file, 4096, 0).unwrap().bytes().is_empty());
+    }
+
+    #[test]
+    fn a_file_that_is_too_short_is_an_error_not_a_signal() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut file = File::create_new(dir.path().join("f")).unwrap();
+        file.write_all(&[7; 100]).unwrap();
+        let file = File::open(dir.path().join("f")).unwrap();
+        assert!(map(&file, 4096, 1 << 20).is_err());
+    }
+}

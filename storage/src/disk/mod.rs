@@ -1,0 +1,231 @@
+//! Durable state in a directory: a segmented write-ahead log, a second copy of the hard state, and
+//! snapshot files.
+//!
+//! A call of [`Persister::persist`] is one batch in the log: one write and one sync. A change of
+//! term or vote costs a second sync, of its second copy. The log is the truth; a snapshot counts
+//! only once a batch in the log says so.
+
+mod directory;
+mod files;
+mod format;
+mod lock_file;
+mod log_reader;
+pub(crate) mod mmap;
+mod recovery;
+mod replay;
+mod scan;
+mod segment;
+mod snapshot;
+mod spare;
+#[cfg(test)]
+pub(crate) mod tests;
+mod vote;
+mod wal;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+pub use format::Identity;
+
+use crate::fs::{Fs, RealFs};
+use crate::log_shape::LogShape;
+use crate::{Batch, Persister, Recovered, Snapshot, SnapshotStage, StagedSnapshot, StorageError};
+use files::Files;
+use format::{Changes, Mark, StateCopy};
+use lock_file::LockFile;
+use snapshot::DiskStage;
+use vote::VoteFile;
+use wal::Wal;
+
+/// How a directory is to be opened.
+#[derive(Clone, Debug)]
+pub struct DiskOptions {
+    /// Whose directory it is; another node's is refused.
+    pub node_id: u64,
+    /// The cluster it must belong to. `None` takes what is stored, or 0 for a new directory.
+    pub cluster_id: Option<u64>,
+    /// The length of a segment of the log, in bytes. A batch that does not fit gets a longer one.
+    /// Opening copies at most one segment.
+    pub segment_bytes: u64,
+    /// Whether snapshots are memory-mapped; otherwise they are read into memory. Switch it off
+    /// where somebody else may cut files short, as on network file systems.
+    pub map_snapshots: bool,
+    /// Whether a thread fills the next segment with zeros ahead of time.
+    pub prepare_spares: bool,
+}
+
+impl DiskOptions {
+    /// The usual options, for node `node_id`: 16 MiB segments, mapped snapshots, spares.
+    pub fn new(node_id: u64) -> Self {
+        Self {
+            node_id,
+            cluster_id: None,
+            segment_bytes: 16 << 20,
+            map_snapshots: true,
+            prepare_spares: true,
+        }
+    }
+}
+
+/// The persister on disk.
+///
+/// Invariants: (1) `state` and `shape` are what the durable batches add up to; (2) one write and
+/// one sync are in flight at a time; (3) durable bytes are never changed; (4) after `failure` is
+/// set, nothing is written.
+pub struct DiskPersister {
+    files: Arc<Files>,
+    identity: Identity,
+    state: StateCopy,
+    shape: LogShape,
+    wal: Wal,
+    vote: VoteFile,
+    snapshots: Arc<DiskStage>,
+    map_snapshots: bool,
+    /// The snapshot that the log says is current could not be read: another stands in for it, and
+    /// the next one must not keep it as its predecessor.
+    current_is_damaged: bool,
+    recovered: Option<Recovered>,
+    failure: Option<String>,
+    _lock: LockFile,
+}
+
+impl DiskPersister {
+    /// Opens the directory, or makes it. It is verified as a whole, and what it held is durable when
+    /// this returns.
+    ///
+    /// A write that a crash cut short, and which therefore was never acknowledged, is dropped.
+    /// Anything else that is not as it was written is [`StorageError::Damaged`], and then nothing
+    /// has been changed. [`StorageError::InUse`] if anyone has it open, [`StorageError::Foreign`] if
+    /// it belongs to someone else.
+    pub fn open(dir: &Path, options: DiskOptions) -> Result<Self, StorageError> {
+        Self::open_on(Arc::new(RealFs), dir, &options)
+    }
+
+    /// [`open`](Self::open), on any file system.
+    pub(crate) fn open_on(
+        fs: Arc<dyn Fs>,
+        dir: &Path,
+        options: &DiskOptions,
+    ) -> Result<Self, StorageError> {
+        recovery::open(Arc::new(Files::new(fs, dir)), options)
+    }
+
+    /// Whose directory `dir` is, without opening it; `None` if nobody's yet.
+    pub fn read_identity(dir: &Path) -> Result<Option<Identity>, StorageError> {
+        directory::read_identity(&Files::new(Arc::new(RealFs), dir))
+    }
+
+    /// Whose directory this is.
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// The cluster this directory belongs to.
+    pub fn cluster_id(&self) -> u64 {
+        self.identity.cluster_id
+    }
+
+    /// Runs `change` unless something failed before, and remembers if it fails.
+    fn latched<T>(
+        &mut self,
+        change: impl FnOnce(&mut Self) -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        if let Some(failure) = &self.failure {
+            return Err(StorageError::Latched(failure.clone()));
+        }
+        let result = change(self);
+        if let Err(error) = &result {
+            self.failure = Some(error.to_string());
+        }
+        result
+    }
+
+    /// Makes `batch`, and `mark` behind it, durable in one step.
+    fn write(&mut self, batch: &Batch, mark: Option<Mark>) -> Result<(), StorageError> {
+        // Saying the same again changes nothing, and need not cost a sync of its own.
+        let new = batch.hard_state.filter(|new| *new != self.state.hard_state);
+        let hard_state = new.map(|new| (self.state.generation.next(), new));
+        let changes = Changes { hard_state, truncate_from: batch.truncate_from, mark };
+        if changes == Changes::default() && batch.entries.is_empty() {
+            return Ok(());
+        }
+        let number = self.wal.append(&self.state, changes, &batch.entries)?;
+        if let Some((generation, new)) = hard_state {
+            let alone = batch.truncate_from.is_none() && batch.entries.is_empty() && mark.is_none();
+            self.vote.write((generation, new), (number, alone))?;
+            self.state.generation = generation;
+            self.state.hard_state = new;
+        }
+        self.shape.apply(batch);
+        if let Some(mark) = mark {
+            self.shape.compact(mark.snapshot.last_included);
+            self.state.take_mark(mark.snapshot, mark.replaces_damaged);
+        }
+        let last = self.shape.last();
+        self.state.last_index = last.index;
+        self.state.last_term = Some(last.term);
+        Ok(())
+    }
+
+    /// Removes segments and snapshots that nothing needs any more, and `stragglers` among them.
+    fn remove_obsolete(&mut self, stragglers: &[u64]) -> Result<(), StorageError> {
+        let mut removed = self.wal.purge(self.state.floor())?;
+        for number in stragglers {
+            self.files.unlink(&segment::name(*number))?;
+            removed = true;
+        }
+        let kept: BTreeSet<String> = [self.state.current, self.state.previous]
+            .iter()
+            .flatten()
+            .map(|reference| snapshot::name(reference.last_included))
+            .collect();
+        for name in self.files.list()? {
+            if snapshot::id_of(&name).is_some() && !kept.contains(&name) {
+                self.files.unlink(&name)?;
+                removed = true;
+            }
+        }
+        if removed { self.files.sync_dir() } else { Ok(()) }
+    }
+}
+
+impl Persister for DiskPersister {
+    fn load(&mut self) -> Recovered {
+        self.recovered.take().expect("a persister is loaded once")
+    }
+
+    fn persist(&mut self, batch: &Batch) -> Result<(), StorageError> {
+        self.latched(|this| {
+            this.shape.check(batch);
+            this.write(batch, None)
+        })
+    }
+
+    fn snapshot_stage(&self) -> Arc<dyn SnapshotStage> {
+        Arc::clone(&self.snapshots) as Arc<dyn SnapshotStage>
+    }
+
+    fn save_state_and_snapshot(
+        &mut self,
+        batch: &Batch,
+        staged: StagedSnapshot,
+    ) -> Result<Snapshot, StorageError> {
+        self.latched(|this| {
+            this.shape.check(batch);
+            let last_included = staged.meta.last_included;
+            let resets_log = this.shape.resets_log(batch, last_included);
+            let (snapshot, reference) =
+                snapshot::publish(&this.files, staged, resets_log, this.map_snapshots)?;
+            let replaces_damaged = this.current_is_damaged;
+            this.write(batch, Some(Mark { snapshot: reference, replaces_damaged }))?;
+            this.current_is_damaged = false;
+            this.remove_obsolete(&[])?;
+            Ok(snapshot)
+        })
+    }
+
+    fn raft_state_bytes(&self) -> u64 {
+        self.shape.raft_state_bytes()
+    }
+}

@@ -1,0 +1,230 @@
+//! Opening a directory. Nothing is changed before everything has been read and judged; then what was
+//! read is made durable again, and only then the directory is in service.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use super::directory::{self, ASIDE_SUFFIX};
+use super::files::Files;
+use super::format::{
+    BatchHeader, Changes, HEAD_BYTES, Identity, SECTOR_BYTES, SegmentHead, begin_batch, restamp,
+    stamp,
+};
+use super::lock_file::LockFile;
+use super::log_reader::{self, LastSegment, Log, ReadSegment};
+use super::replay::Replay;
+use super::segment::{self, Segment, zero_filled};
+use super::vote::{self, VoteFile};
+use super::wal::{Closed, Wal, segment_bytes_for};
+use super::{DiskOptions, DiskPersister, DiskStage, snapshot};
+use crate::fs::OpenMode;
+use crate::log_shape::LogShape;
+use crate::{EntryId, Recovered, Snapshot, StorageError};
+
+/// Opens the directory of `files`, or makes a new one.
+pub(crate) fn open(
+    files: Arc<Files>,
+    options: &DiskOptions,
+) -> Result<DiskPersister, StorageError> {
+    let segment_bytes = segment_bytes_for(options.segment_bytes, SECTOR_BYTES as u64);
+    let segment_bytes = segment_bytes.next_multiple_of(HEAD_BYTES as u64);
+    files.create_dir()?;
+    let lock = LockFile::acquire(&files)?;
+    let identity =
+        directory::identity_for(&files, options.node_id, options.cluster_id, segment_bytes)?;
+    let mut log = log_reader::read(&files, identity, vote::read(&files)?)?;
+    let (snapshot, current_is_damaged) = choose_snapshot(&files, identity, &log, options)?;
+    let (shape, recovered) = assemble(&files, &mut log.replay, snapshot)?;
+    lock.describe(&files, options.node_id)?;
+    let Durable { wal, vote } = make_durable(&files, identity, &log, segment_bytes, options)?;
+    let mut persister = DiskPersister {
+        snapshots: Arc::new(DiskStage {
+            files: Arc::clone(&files),
+            cluster_id: identity.cluster_id,
+        }),
+        files,
+        identity,
+        state: log.replay.state,
+        shape,
+        wal,
+        vote,
+        map_snapshots: options.map_snapshots,
+        current_is_damaged,
+        recovered: Some(recovered),
+        failure: None,
+        _lock: lock,
+    };
+    persister.remove_obsolete(&log.stragglers)?;
+    Ok(persister)
+}
+
+/// The files that are written to from now on.
+struct Durable {
+    wal: Wal,
+    vote: VoteFile,
+}
+
+/// Makes what was read durable: all of it, wherever it was until now.
+fn make_durable(
+    files: &Arc<Files>,
+    identity: Identity,
+    log: &Log,
+    segment_bytes: u64,
+    options: &DiskOptions,
+) -> Result<Durable, StorageError> {
+    remove_unfinished(files)?;
+    let active = rehome(files, segment_bytes, &log.last)?;
+    seal_the_one_before(files, log.closed.last())?;
+    let vote = VoteFile::open(files, identity)?;
+    files.sync_dir()?;
+    let state = &log.replay.state;
+    if state.generation.0 > 0 {
+        // Written again even if it is there: it may be there only in memory. And only now: a slot
+        // must not know of a batch that is not durable.
+        let batch = log.hard_state_batch.unwrap_or((0, false));
+        vote.write((state.generation, state.hard_state), batch)?;
+    }
+    let closed: VecDeque<Closed> = log
+        .closed
+        .iter()
+        .map(|segment| Closed { number: segment.head.number, last_index: segment.last_index })
+        .collect();
+    let wal = Wal::new(Arc::clone(files), segment_bytes, options.prepare_spares, closed, active);
+    Ok(Durable { wal, vote })
+}
+
+/// The current snapshot; or, if that is damaged or missing, the one before it, as long as the log
+/// leads from there to the end. Also whether the latter happened.
+fn choose_snapshot(
+    files: &Files,
+    identity: Identity,
+    log: &Log,
+    options: &DiskOptions,
+) -> Result<(Option<Snapshot>, bool), StorageError> {
+    let state = &log.replay.state;
+    let Some(current) = state.current else { return Ok((None, false)) };
+    let open =
+        |reference| snapshot::open(files, reference, identity.cluster_id, options.map_snapshots);
+    let error = match open(&current) {
+        Ok(snapshot) => return Ok((Some(snapshot), false)),
+        Err(error @ StorageError::Damaged { .. }) if !current.resets_log => error,
+        Err(error) => return Err(error),
+    };
+    // The log reaches back to the floor, which is where the previous one ends: this was checked.
+    log::warn!("{error}; the previous snapshot and the log stand in for it");
+    match &state.previous {
+        Some(previous) => Ok((Some(open(previous)?), true)),
+        None => Ok((None, true)),
+    }
+}
+
+/// The log behind the snapshot, and its shape. Takes the entries out of `replay`.
+fn assemble(
+    files: &Files,
+    replay: &mut Replay,
+    snapshot: Option<Snapshot>,
+) -> Result<(LogShape, Recovered), StorageError> {
+    let base = snapshot.as_ref().map_or(EntryId::default(), |found| found.meta.last_included);
+    let (start, end) = (replay.start_index(), replay.state.last_index);
+    let contradiction = |what: String| {
+        let name = if base.index == 0 { segment::name(1) } else { snapshot::name(base) };
+        Err(files.damaged(&name, 0, what))
+    };
+    if base.index < start || base.index > end {
+        return contradiction(format!("{base} is outside the log, {} to {end}", start + 1));
+    }
+    let mut entries = std::mem::take(&mut replay.entries);
+    let covered = usize::try_from(base.index - start).expect("no more than there are entries");
+    if let Some(last) = entries.drain(..covered).next_back()
+        && last.id != base
+    {
+        return contradiction(format!("the log has {} where the snapshot has {base}", last.id));
+    }
+    let hard_state = replay.state.hard_state;
+    let mut shape = LogShape::new(hard_state, base);
+    for entry in &entries {
+        shape.push(entry);
+    }
+    replay.state.last_term = Some(shape.last().term);
+    assert_eq!(end, shape.last().index, "the log and its shape agree");
+    Ok((shape, Recovered { hard_state, snapshot, entries }))
+}
+
+/// Deletes what a crash interrupted.
+fn remove_unfinished(files: &Files) -> Result<(), StorageError> {
+    for name in files.list()? {
+        if name.ends_with(ASIDE_SUFFIX) {
+            files.unlink(&name)?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes the last segment's batches durable, by copying them into a new file that takes its name.
+///
+/// They can be read, but after a crash of the process alone, or a sync that failed, they may be in
+/// the page cache and nowhere else, on pages that the system will not write again; and behind them
+/// may stand the rest of a torn write. A segment that holds just what it was born with was synced
+/// before it got its name, and stays.
+fn rehome(files: &Files, segment_bytes: u64, last: &LastSegment) -> Result<Segment, StorageError> {
+    let LastSegment { head, bytes, end, is_torn, lost } = last;
+    let (end_at, mut next_batch, _) = *end;
+    let name = segment::name(head.number);
+    if next_batch == head.first_batch + head.born_batches && !is_torn && lost.is_none() {
+        return Ok(Segment::new(files.open(&name, OpenMode::Write)?, head, *end));
+    }
+    let end_at = usize::try_from(end_at).expect("it is a position in these bytes");
+    let mut bytes = bytes[..end_at].to_vec();
+    let salt = fastrand::u64(..);
+    let mut chain = head.previous_chain;
+    let mut at = HEAD_BYTES;
+    while at < bytes.len() {
+        let (header, _) = BatchHeader::decode(&bytes[at..]).expect("the scan found it good");
+        let len = header.extent();
+        chain = restamp(&mut bytes[at..at + len], salt, chain);
+        at += len;
+    }
+    if let Some(slot) = lost {
+        let mut batch = Vec::new();
+        begin_batch(&mut batch);
+        let hard_state = Some((slot.generation, slot.hard_state));
+        let changes = Changes { hard_state, ..Changes::default() };
+        let header = BatchHeader {
+            salt,
+            number: next_batch,
+            previous_chain: chain,
+            changes,
+            ..BatchHeader::default()
+        };
+        chain = stamp(header, &mut batch);
+        bytes.extend_from_slice(&batch);
+        next_batch += 1;
+    }
+    let content = &bytes[HEAD_BYTES..];
+    let head = SegmentHead {
+        salt,
+        file_bytes: segment_bytes_for(segment_bytes, content.len() as u64),
+        born_batches: next_batch - head.first_batch,
+        ..*head
+    };
+    let aside = format!("{name}{ASIDE_SUFFIX}");
+    let file = zero_filled(files, &aside, head.file_bytes, &AtomicBool::new(false))?;
+    let file = file.expect("nobody stops this one");
+    file.write_at(content, HEAD_BYTES as u64)?;
+    Segment::publish(files, &aside, file.clone(), &head)?;
+    let end = (bytes.len() as u64, next_batch, chain);
+    Ok(Segment::new(file.renamed(files, &name), &head, end))
+}
+
+/// Finishes a rotation that ended before its last step. Whether the seal that is missing was never
+/// written or was lost, the successor is there.
+fn seal_the_one_before(files: &Files, before: Option<&ReadSegment>) -> Result<(), StorageError> {
+    match before {
+        Some(before) if !before.is_sealed => {
+            let file = files.open(&segment::name(before.head.number), OpenMode::Write)?;
+            Segment::new(file, &before.head, before.end).seal()
+        }
+        _ => Ok(()),
+    }
+}

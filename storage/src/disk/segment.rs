@@ -1,0 +1,147 @@
+//! One segment file being written.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::files::{File, Files};
+use super::format::{
+    BatchHeader, HEAD_BYTES, Identity, SECTOR_BYTES, SegmentHead, seal_frame, stamp,
+};
+use crate::StorageError;
+use crate::fs::OpenMode;
+
+/// How much is zeroed with one write.
+const ZERO_BYTES: usize = 256 * 1024;
+
+/// The name of segment `number`.
+pub(crate) fn name(number: u64) -> String {
+    format!("wal-{number:020}.log")
+}
+
+/// The number in a segment's name.
+pub(crate) fn number_of(name: &str) -> Option<u64> {
+    let digits = name.strip_prefix("wal-")?.strip_suffix(".log")?;
+    if digits.len() != 20 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse().ok()
+}
+
+/// Makes a file of `file_bytes` zeros and syncs it: a segment without a head. Gives up, with
+/// `None`, as soon as `stop` is set.
+///
+/// Writing zeros, instead of asking the file system to reserve room, is what makes the sync of a
+/// later append a plain data write.
+pub(crate) fn zero_filled(
+    files: &Files,
+    name: &str,
+    file_bytes: u64,
+    stop: &AtomicBool,
+) -> Result<Option<File>, StorageError> {
+    let file = files.open(name, OpenMode::Create)?;
+    let zeros = vec![0; ZERO_BYTES.min(file_bytes as usize)];
+    let mut at = 0;
+    while at < file_bytes {
+        if stop.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let len = (file_bytes - at).min(zeros.len() as u64);
+        file.write_at(&zeros[..len as usize], at)?;
+        at += len;
+    }
+    file.sync()?;
+    Ok(Some(file))
+}
+
+/// The segment that takes the next batch.
+pub(crate) struct Segment {
+    file: File,
+    pub(crate) number: u64,
+    pub(crate) identity: Identity,
+    salt: u64,
+    chain: u32,
+    file_bytes: u64,
+    at: u64,
+    next_batch: u64,
+}
+
+impl Segment {
+    /// The segment with `head` in `file`, which has been read up to `at` and `next_batch`.
+    pub(crate) fn new(
+        file: File,
+        head: &SegmentHead,
+        (at, next_batch, chain): (u64, u64, u32),
+    ) -> Self {
+        Self {
+            file,
+            number: head.number,
+            identity: head.identity,
+            salt: head.salt,
+            chain,
+            file_bytes: head.file_bytes,
+            at,
+            next_batch,
+        }
+    }
+
+    /// Gives the zero-filled `file`, now called `aside`, its head and its name, durably. Only the
+    /// head is in it.
+    pub(crate) fn publish(
+        files: &Files,
+        aside: &str,
+        file: File,
+        head: &SegmentHead,
+    ) -> Result<Self, StorageError> {
+        file.write_at(&head.encode(), 0)?;
+        file.sync()?;
+        let name = name(head.number);
+        files.rename(aside, &name)?;
+        files.sync_dir()?;
+        let end = (HEAD_BYTES as u64, head.first_batch, head.previous_chain);
+        Ok(Self::new(file.renamed(files, &name), head, end))
+    }
+
+    /// The number of the next batch.
+    pub(crate) fn next_batch(&self) -> u64 {
+        self.next_batch
+    }
+
+    /// The chain value at the end.
+    pub(crate) fn chain(&self) -> u32 {
+        self.chain
+    }
+
+    /// Whether a batch of `len` bytes fits, and the seal behind it.
+    pub(crate) fn has_room(&self, len: usize) -> bool {
+        self.at + len as u64 + SECTOR_BYTES as u64 <= self.file_bytes
+    }
+
+    /// Whether more than half of the segment is used.
+    pub(crate) fn is_half_full(&self) -> bool {
+        self.at * 2 > self.file_bytes
+    }
+
+    /// Completes the batch whose entries are in `buffer` and makes it durable: one write, one sync.
+    pub(crate) fn append(
+        &mut self,
+        header: BatchHeader,
+        buffer: &mut Vec<u8>,
+    ) -> Result<(), StorageError> {
+        let previous_chain = self.chain;
+        let number = self.next_batch;
+        let header = BatchHeader { salt: self.salt, number, previous_chain, ..header };
+        let chain = stamp(header, buffer);
+        assert!(self.has_room(buffer.len()), "the writer rotates before a batch that does not fit");
+        self.file.write_at(buffer, self.at)?;
+        self.file.sync()?;
+        self.at += buffer.len() as u64;
+        self.next_batch += 1;
+        self.chain = chain;
+        Ok(())
+    }
+
+    /// Writes the seal, durably: from now on the next segment must exist.
+    pub(crate) fn seal(&self) -> Result<(), StorageError> {
+        self.file.write_at(&seal_frame(self.salt, self.next_batch, self.chain), self.at)?;
+        self.file.sync()
+    }
+}

@@ -1,0 +1,260 @@
+//! Snapshot files: written aside, synced, renamed; verified as a whole before they are used.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+
+use super::directory::ASIDE_SUFFIX;
+use super::files::{File, Files};
+use super::format::{
+    BlockFault, CHUNK_BYTES, FOOTER_BYTES, HEAD_BYTES, SnapshotFooter, SnapshotHead, SnapshotRef,
+};
+use crate::fs::OpenMode;
+use crate::{
+    EntryId, Snapshot, SnapshotBytes, SnapshotMeta, SnapshotStage, SnapshotWriter, StagedSnapshot,
+    StorageError,
+};
+
+/// The name of the snapshot up to `last_included`.
+pub(crate) fn name(last_included: EntryId) -> String {
+    format!("snapshot-{:020}-{:020}.snap", last_included.index, last_included.term)
+}
+
+/// What a snapshot's name says.
+pub(crate) fn id_of(name: &str) -> Option<EntryId> {
+    let (index, term) = name.strip_prefix("snapshot-")?.strip_suffix(".snap")?.split_once('-')?;
+    let number = |digits: &str| {
+        let is_number = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
+        if is_number { digits.parse().ok() } else { None }
+    };
+    Some(EntryId::new(number(index)?, number(term)?))
+}
+
+/// Writes snapshots into files of their own, from any thread.
+pub(crate) struct DiskStage {
+    pub(crate) files: Arc<Files>,
+    pub(crate) cluster_id: u64,
+}
+
+impl SnapshotStage for DiskStage {
+    fn begin(&self, meta: SnapshotMeta) -> Result<Box<dyn SnapshotWriter>, StorageError> {
+        // Two may be under way for one entry, and one may be left over from an earlier owner of the
+        // directory that still runs: a random name keeps them apart.
+        let random = RandomState::new().build_hasher().finish();
+        let aside = Aside {
+            name: format!("{}.{random:016x}{ASIDE_SUFFIX}", name(meta.last_included)),
+            files: Arc::clone(&self.files),
+            is_published: false,
+        };
+        let file = self.files.open(&aside.name, OpenMode::Create)?;
+        let head = SnapshotHead { cluster_id: self.cluster_id, last_included: meta.last_included };
+        file.write_at(&head.encode(), 0)?;
+        let chunk = Vec::with_capacity(CHUNK_BYTES);
+        Ok(Box::new(DiskWriter { meta, aside, file, chunk, crcs: Vec::new() }))
+    }
+}
+
+/// A file that is removed again unless it is published.
+struct Aside {
+    name: String,
+    files: Arc<Files>,
+    is_published: bool,
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        if !self.is_published
+            && let Err(error) = self.files.unlink(&self.name)
+        {
+            log::warn!("an unused snapshot stays until the next opening: {error}");
+        }
+    }
+}
+
+struct DiskWriter {
+    meta: SnapshotMeta,
+    aside: Aside,
+    file: File,
+    /// The content that is not written yet: less than a chunk.
+    chunk: Vec<u8>,
+    /// The CRCs of the chunks that are.
+    crcs: Vec<u32>,
+}
+
+impl DiskWriter {
+    fn flush(&mut self) -> Result<(), StorageError> {
+        let at = HEAD_BYTES + self.crcs.len() * CHUNK_BYTES;
+        self.file.write_at(&self.chunk, at as u64)?;
+        self.crcs.push(crc32fast::hash(&self.chunk));
+        self.chunk.clear();
+        Ok(())
+    }
+}
+
+impl SnapshotWriter for DiskWriter {
+    fn write(&mut self, mut bytes: &[u8]) -> Result<(), StorageError> {
+        while !bytes.is_empty() {
+            let (now, later) = bytes.split_at(bytes.len().min(CHUNK_BYTES - self.chunk.len()));
+            self.chunk.extend_from_slice(now);
+            if self.chunk.len() == CHUNK_BYTES {
+                self.flush()?;
+            }
+            bytes = later;
+        }
+        Ok(())
+    }
+
+    fn len_bytes(&self) -> u64 {
+        (self.crcs.len() * CHUNK_BYTES + self.chunk.len()) as u64
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<StagedSnapshot, StorageError> {
+        let content_bytes = self.len_bytes();
+        if !self.chunk.is_empty() {
+            self.flush()?;
+        }
+        let configuration = &self.meta.configuration;
+        let mut tail = configuration.to_vec();
+        for crc in &self.crcs {
+            tail.extend_from_slice(&crc.to_le_bytes());
+        }
+        let footer = SnapshotFooter {
+            last_included: self.meta.last_included,
+            content_bytes,
+            configuration_bytes: u32::try_from(configuration.len())
+                .expect("a configuration is smaller than 4 GiB"),
+            table_crc: crc32fast::hash(&tail),
+        };
+        let (block, footer_crc) = footer.encode();
+        tail.extend_from_slice(&block);
+        self.file.write_at(&tail, HEAD_BYTES as u64 + content_bytes)?;
+        self.file.set_read_only()?;
+        self.file.sync()?;
+        let Self { meta, aside, file, .. } = *self;
+        let handle = Staged { aside, file, content_bytes, footer_crc };
+        Ok(StagedSnapshot { meta, handle: Box::new(handle) })
+    }
+}
+
+/// A complete, synced file that has no name of its own yet.
+pub(crate) struct Staged {
+    aside: Aside,
+    file: File,
+    content_bytes: u64,
+    footer_crc: u32,
+}
+
+/// Gives a staged snapshot its name, durably. It is not current before the log says so.
+pub(crate) fn publish(
+    files: &Files,
+    staged: StagedSnapshot,
+    resets_log: bool,
+    map: bool,
+) -> Result<(Snapshot, SnapshotRef), StorageError> {
+    let StagedSnapshot { meta, handle } = staged;
+    let mut staged = *handle.downcast::<Staged>().expect("staged by this persister");
+    let name = name(meta.last_included);
+    files.rename(&staged.aside.name, &name)?;
+    staged.aside.is_published = true;
+    files.sync_dir()?;
+    let file = staged.file.renamed(files, &name);
+    let content = content(&file, staged.content_bytes, map)?;
+    let reference = SnapshotRef {
+        last_included: meta.last_included,
+        content_bytes: staged.content_bytes,
+        footer_crc: staged.footer_crc,
+        resets_log,
+    };
+    Ok((Snapshot::new(meta, content), reference))
+}
+
+/// The content of a file whose length has been checked.
+fn content(
+    file: &File,
+    content_bytes: u64,
+    map: bool,
+) -> Result<Arc<dyn SnapshotBytes>, StorageError> {
+    if map {
+        let len = usize::try_from(content_bytes).expect("a file we wrote fits the address space");
+        return file.map(HEAD_BYTES as u64, len);
+    }
+    Ok(Arc::new(file.read_at(HEAD_BYTES as u64, content_bytes)?))
+}
+
+/// Opens the snapshot that the log refers to, and verifies all of it. [`StorageError::Damaged`]
+/// means that another snapshot may stand in for it; no other error does.
+pub(crate) fn open(
+    files: &Files,
+    reference: &SnapshotRef,
+    cluster_id: u64,
+    map: bool,
+) -> Result<Snapshot, StorageError> {
+    let name = name(reference.last_included);
+    let damaged = |offset: u64, what: &str| files.damaged(&name, offset, what);
+    let Some(file) = files.open_existing(&name)? else {
+        return Err(damaged(0, "it is missing"));
+    };
+    let len = file.len()?;
+    let least = (HEAD_BYTES + FOOTER_BYTES) as u64;
+    if len < least {
+        return Err(damaged(len, "it is cut short"));
+    }
+    let fault = |offset: u64, fault: BlockFault| match fault {
+        BlockFault::Newer(_) => files.foreign(&name, fault.to_string()),
+        BlockFault::Damaged => damaged(offset, &fault.to_string()),
+    };
+    let head = SnapshotHead::decode(&file.read_at(0, HEAD_BYTES as u64)?);
+    let head = head.map_err(|why| fault(0, why))?;
+    if head != (SnapshotHead { cluster_id, last_included: reference.last_included }) {
+        return Err(damaged(0, "it is another snapshot than its name says"));
+    }
+    let footer_at = len - FOOTER_BYTES as u64;
+    let footer = SnapshotFooter::decode(&file.read_at(footer_at, FOOTER_BYTES as u64)?);
+    let (footer, crc) = footer.map_err(|why| fault(footer_at, why))?;
+    if crc != reference.footer_crc
+        || footer.last_included != reference.last_included
+        || footer.content_bytes != reference.content_bytes
+        || footer.file_bytes() != Some(len)
+    {
+        return Err(damaged(footer_at, "it is not the snapshot that the log refers to"));
+    }
+    let table_at = footer.table_at().expect("it ends before the file does");
+    let table = file.read_at(table_at, footer.table_bytes())?;
+    if crc32fast::hash(&table) != footer.table_crc {
+        return Err(damaged(table_at, "the table of checksums is wrong"));
+    }
+    let (configuration, crcs) = table.split_at(footer.configuration_bytes as usize);
+    verify_content(&file, footer.content_bytes, crcs, |at| {
+        damaged(at, "the checksum of the content does not match")
+    })?;
+    let meta = SnapshotMeta {
+        last_included: reference.last_included,
+        configuration: configuration.into(),
+    };
+    Ok(Snapshot::new(meta, content(&file, footer.content_bytes, map)?))
+}
+
+/// Reads the content once, piece by piece, through `read`: so a disk that cannot read it says so
+/// here, as an error.
+fn verify_content(
+    file: &File,
+    content_bytes: u64,
+    crcs: &[u8],
+    damaged: impl Fn(u64) -> StorageError,
+) -> Result<(), StorageError> {
+    let mut buffer =
+        vec![0; CHUNK_BYTES.min(usize::try_from(content_bytes).unwrap_or(CHUNK_BYTES))];
+    let mut done = 0;
+    for crc in crcs.chunks_exact(4) {
+        let len = (content_bytes - done).min(CHUNK_BYTES as u64);
+        let chunk = &mut buffer[..len as usize];
+        let at = HEAD_BYTES as u64 + done;
+        file.read_into(chunk, at)?;
+        if crc32fast::hash(chunk).to_le_bytes() != crc {
+            return Err(damaged(at));
+        }
+        done += len;
+    }
+    assert_eq!(done, content_bytes, "the table's length follows from the content's");
+    Ok(())
+}

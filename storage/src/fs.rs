@@ -1,0 +1,67 @@
+//! The file operations durable state rests on, and nothing else: the one door to the system, so that
+//! tests can put a disk behind it that forgets, tears and fails on command.
+
+mod real;
+#[cfg(test)]
+pub(crate) mod sim;
+
+use std::any::Any;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::SnapshotBytes;
+
+pub(crate) use real::RealFs;
+
+/// How to open a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OpenMode {
+    /// An existing file, to read.
+    Read,
+    /// An existing file, to read and write.
+    Write,
+    /// A file for reading and writing that is empty now, whether or not it existed.
+    Create,
+}
+
+/// A file system, as far as we need one.
+pub(crate) trait Fs: Send + Sync {
+    /// Makes `dir` and its parents, and their names durable. Does nothing if it exists.
+    fn create_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Opens a file.
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn FsFile>>;
+    /// Gives a file a new name, in place of the file that has it, in one step.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a name.
+    fn unlink(&self, path: &Path) -> io::Result<()>;
+    /// The names in `dir`, sorted.
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
+    /// Makes the names in `dir` durable.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Takes the exclusive lock on the file at `path`, which is made if it is missing; `Err` of kind
+    /// [`io::ErrorKind::WouldBlock`] if anyone has it. It is given back when the guard is dropped.
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn LockGuard>>;
+}
+
+/// An open file. Positions are bytes from its start.
+pub(crate) trait FsFile: Send + Sync {
+    /// Its length in bytes.
+    fn len(&self) -> io::Result<u64>;
+    /// Fills `buffer` from `offset`; an error of kind `UnexpectedEof` if the file is too short.
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+    /// Writes all of `bytes` at `offset`.
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Makes content and length durable.
+    fn sync_data(&self) -> io::Result<()>;
+    /// Takes away everybody's permission to write, for later openers.
+    fn set_read_only(&self) -> io::Result<()>;
+    /// Maps `len` bytes from `offset`, which nobody may change or cut off from now on.
+    fn map(&self, offset: u64, len: usize) -> io::Result<Arc<dyn SnapshotBytes>>;
+}
+
+/// A held lock.
+pub(crate) trait LockGuard: Any + Send {
+    /// Replaces the text in the lock file: information for whoever finds it locked.
+    fn describe(&self, text: &str) -> io::Result<()>;
+}

@@ -1,0 +1,429 @@
+//! A disk that forgets, for tests: what was not synced may be lost, sector by sector; names that
+//! were not synced may be lost, one by one; and any operation can be made to fail.
+//!
+//! It is harsher than any real file system, on purpose: unsynced sectors and names survive in any
+//! combination. Only two things are taken for granted: a sector is written whole or not at all, and
+//! a rename is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::{Fs, FsFile, LockGuard, OpenMode};
+use crate::SnapshotBytes;
+
+const SECTOR: usize = 512;
+
+/// What happens at the operation a fault is planned for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The machine stops before it: it and everything after it fails and changes nothing.
+    Crash,
+    /// It alone fails, with this error, and changes nothing. A failed sync leaves what it was to
+    /// sync readable, but nothing will ever write it out.
+    Error(io::ErrorKind),
+    /// If it is a write, half of it is done and then it fails for want of room.
+    Short,
+}
+
+/// A simulated file system with one directory. Cloning shares it.
+#[derive(Clone, Default)]
+pub(crate) struct SimFs(Arc<Mutex<Disk>>);
+
+#[derive(Clone, Default)]
+struct Disk {
+    files: Vec<Inode>,
+    names: BTreeMap<String, usize>,
+    durable_names: BTreeMap<String, usize>,
+    unsynced_names: Vec<NameChange>,
+    is_locked: bool,
+    /// How many changes were tried so far.
+    operations: u64,
+    /// How many syncs of files were tried.
+    syncs: u64,
+    plan: Option<(u64, Fault)>,
+    /// The file whose sync failed, and how often it was synced since: nobody may try again.
+    is_down: bool,
+    failed: bool,
+    after_failure: Vec<&'static str>,
+}
+
+#[derive(Clone, Default)]
+struct Inode {
+    current: Vec<u8>,
+    durable: Vec<u8>,
+    dirty: BTreeSet<usize>,
+}
+
+#[derive(Clone)]
+enum NameChange {
+    Link(String, usize),
+    Rename(String, String),
+    Unlink(String),
+}
+
+impl NameChange {
+    fn apply(&self, names: &mut BTreeMap<String, usize>) {
+        match self {
+            Self::Link(name, file) => _ = names.insert(name.clone(), *file),
+            Self::Rename(from, to) => {
+                // If the name to change was itself lost, there is nothing to rename.
+                if let Some(file) = names.remove(from) {
+                    names.insert(to.clone(), file);
+                }
+            }
+            Self::Unlink(name) => _ = names.remove(name),
+        }
+    }
+}
+
+impl SimFs {
+    /// An empty disk.
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// Plans a fault for the `operation`th change from now, counted from 0.
+    pub(crate) fn plan(&self, operation: u64, fault: Fault) {
+        let mut disk = self.0.lock();
+        let at = disk.operations + operation;
+        disk.plan = Some((at, fault));
+    }
+
+    /// How many changes were tried so far.
+    pub(crate) fn operations(&self) -> u64 {
+        self.0.lock().operations
+    }
+
+    /// How many syncs of files were tried so far.
+    pub(crate) fn syncs(&self) -> u64 {
+        self.0.lock().syncs
+    }
+
+    /// What was tried after the planned fault came.
+    pub(crate) fn after_failure(&self) -> Vec<&'static str> {
+        self.0.lock().after_failure.clone()
+    }
+
+    /// Whether the planned fault has come.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.0.lock().failed
+    }
+
+    /// The disk as a new process finds it after the old one died: the page cache is still there.
+    pub(crate) fn after_kill(&self) -> Self {
+        let mut disk = self.0.lock().clone();
+        disk.restart();
+        Self(Arc::new(Mutex::new(disk)))
+    }
+
+    /// The disk after a loss of power. Of everything unsynced, what `survives` says survives.
+    pub(crate) fn after_power_cut(&self, mut survives: impl FnMut() -> bool) -> Self {
+        let old = self.0.lock();
+        let mut disk = Disk { names: old.durable_names.clone(), ..Disk::default() };
+        for change in &old.unsynced_names {
+            if survives() {
+                change.apply(&mut disk.names);
+            }
+        }
+        disk.files = vec![Inode::default(); old.files.len()];
+        for file in disk.names.values() {
+            let inode = &old.files[*file];
+            let mut content = inode.durable.clone();
+            for sector in &inode.dirty {
+                if survives() {
+                    write_sector(&mut content, &inode.current, *sector);
+                }
+            }
+            disk.files[*file] =
+                Inode { current: content.clone(), durable: content, dirty: BTreeSet::new() };
+        }
+        disk.durable_names = disk.names.clone();
+        Self(Arc::new(Mutex::new(disk)))
+    }
+
+    /// How many independent choices [`after_power_cut`](Self::after_power_cut) has.
+    pub(crate) fn choices(&self) -> usize {
+        let disk = self.0.lock();
+        let dirty: usize = disk.files.iter().map(|inode| inode.dirty.len()).sum();
+        dirty + disk.unsynced_names.len()
+    }
+
+    /// The content of a file, as a reader sees it.
+    pub(crate) fn content(&self, name: &str) -> Option<Vec<u8>> {
+        let disk = self.0.lock();
+        disk.names.get(name).map(|file| disk.files[*file].current.clone())
+    }
+
+    /// All files, as a reader sees them.
+    pub(crate) fn contents(&self) -> BTreeMap<String, Vec<u8>> {
+        let disk = self.0.lock();
+        disk.names
+            .iter()
+            .map(|(name, file)| (name.clone(), disk.files[*file].current.clone()))
+            .collect()
+    }
+
+    /// A disk that holds exactly `contents`, durably.
+    pub(crate) fn holding(contents: &BTreeMap<String, Vec<u8>>) -> Self {
+        let mut disk = Disk::default();
+        for (name, content) in contents {
+            disk.names.insert(name.clone(), disk.files.len());
+            disk.files.push(Inode {
+                current: content.clone(),
+                durable: content.clone(),
+                dirty: BTreeSet::new(),
+            });
+        }
+        disk.durable_names = disk.names.clone();
+        Self(Arc::new(Mutex::new(disk)))
+    }
+}
+
+fn write_sector(to: &mut Vec<u8>, from: &[u8], sector: usize) {
+    let start = sector * SECTOR;
+    let end = from.len().min(start + SECTOR);
+    if to.len() < end {
+        to.resize(end, 0);
+    }
+    to[start..end].copy_from_slice(&from[start..end]);
+}
+
+impl Disk {
+    fn restart(&mut self) {
+        self.is_locked = false;
+        self.plan = None;
+        self.is_down = false;
+        self.failed = false;
+        self.after_failure.clear();
+    }
+
+    /// Counts a change, and says what is to happen to it.
+    fn change(&mut self, what: &'static str) -> io::Result<Option<Fault>> {
+        if self.failed {
+            self.after_failure.push(what);
+        }
+        if self.is_down {
+            return Err(io::Error::other("the machine is down"));
+        }
+        let operation = self.operations;
+        self.operations += 1;
+        match self.plan {
+            Some((at, fault)) if at == operation => {
+                self.failed = true;
+                self.is_down = fault == Fault::Crash;
+                match fault {
+                    Fault::Crash => Err(io::Error::other("the machine went down")),
+                    Fault::Error(_) if what == "sync" => Ok(Some(fault)),
+                    Fault::Error(kind) => Err(kind.into()),
+                    Fault::Short if what == "write" => Ok(Some(fault)),
+                    Fault::Short => Err(io::ErrorKind::StorageFull.into()),
+                }
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn rename_now(&mut self, change: NameChange) {
+        change.apply(&mut self.names);
+        self.unsynced_names.push(change);
+    }
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().expect("a file in the directory").to_string_lossy().into_owned()
+}
+
+impl Fs for SimFs {
+    fn create_dir(&self, _dir: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn FsFile>> {
+        let mut disk = self.0.lock();
+        let name = name_of(path);
+        if mode == OpenMode::Create {
+            disk.change("create")?;
+            let file = disk.files.len();
+            disk.files.push(Inode::default());
+            disk.rename_now(NameChange::Link(name.clone(), file));
+        }
+        let file = *disk.names.get(&name).ok_or(io::ErrorKind::NotFound)?;
+        Ok(Arc::new(SimFile {
+            disk: Arc::clone(&self.0),
+            file,
+            is_writable: mode != OpenMode::Read,
+        }))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut disk = self.0.lock();
+        disk.change("rename")?;
+        let (from, to) = (name_of(from), name_of(to));
+        if !disk.names.contains_key(&from) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        disk.rename_now(NameChange::Rename(from, to));
+        Ok(())
+    }
+
+    fn unlink(&self, path: &Path) -> io::Result<()> {
+        let mut disk = self.0.lock();
+        disk.change("unlink")?;
+        let name = name_of(path);
+        if !disk.names.contains_key(&name) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        disk.rename_now(NameChange::Unlink(name));
+        Ok(())
+    }
+
+    fn list(&self, _dir: &Path) -> io::Result<Vec<String>> {
+        Ok(self.0.lock().names.keys().cloned().collect())
+    }
+
+    fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
+        let mut disk = self.0.lock();
+        disk.change("sync_dir")?;
+        disk.durable_names = disk.names.clone();
+        disk.unsynced_names.clear();
+        Ok(())
+    }
+
+    fn lock(&self, _path: &Path) -> io::Result<Box<dyn LockGuard>> {
+        let mut disk = self.0.lock();
+        if disk.is_locked {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        disk.is_locked = true;
+        Ok(Box::new(SimLock(Arc::clone(&self.0))))
+    }
+}
+
+/// The lock is not a file here: who owns it is of no interest to a disk.
+struct SimLock(Arc<Mutex<Disk>>);
+
+impl LockGuard for SimLock {
+    fn describe(&self, _text: &str) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for SimLock {
+    fn drop(&mut self) {
+        self.0.lock().is_locked = false;
+    }
+}
+
+struct SimFile {
+    disk: Arc<Mutex<Disk>>,
+    file: usize,
+    is_writable: bool,
+}
+
+impl FsFile for SimFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.disk.lock().files[self.file].current.len() as u64)
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let disk = self.disk.lock();
+        let content = &disk.files[self.file].current;
+        let start = offset as usize;
+        let found = content.get(start..start + buffer.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        buffer.copy_from_slice(found);
+        Ok(())
+    }
+
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        assert!(self.is_writable, "opened to read");
+        let mut disk = self.disk.lock();
+        let fault = disk.change("write")?;
+        let bytes = if fault.is_some() { &bytes[..bytes.len() / 2] } else { bytes };
+        let inode = &mut disk.files[self.file];
+        let (start, end) = (offset as usize, offset as usize + bytes.len());
+        if inode.current.len() < end {
+            inode.current.resize(end, 0);
+        }
+        inode.current[start..end].copy_from_slice(bytes);
+        inode.dirty.extend(start / SECTOR..end.div_ceil(SECTOR));
+        match fault {
+            Some(_) => Err(io::ErrorKind::StorageFull.into()),
+            None => Ok(()),
+        }
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut disk = self.disk.lock();
+        disk.syncs += 1;
+        let fault = disk.change("sync")?;
+        let inode = &mut disk.files[self.file];
+        let dirty = std::mem::take(&mut inode.dirty);
+        if let Some(Fault::Error(kind)) = fault {
+            return Err(kind.into());
+        }
+        for sector in dirty {
+            write_sector(&mut inode.durable, &inode.current, sector);
+        }
+        Ok(())
+    }
+
+    fn set_read_only(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn map(&self, offset: u64, len: usize) -> io::Result<Arc<dyn SnapshotBytes>> {
+        let mut content = vec![0; len];
+        self.read_exact_at(&mut content, offset)?;
+        Ok(Arc::new(content))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fs_with_unsynced_sectors() -> SimFs {
+        let fs = SimFs::new();
+        let file = fs.open(Path::new("d/f"), OpenMode::Create).unwrap();
+        file.write_all_at(&[1; 1024], 0).unwrap();
+        file.sync_data().unwrap();
+        fs.sync_dir(Path::new("d")).unwrap();
+        file.write_all_at(&[2; 1024], 0).unwrap();
+        fs
+    }
+
+    #[test]
+    fn a_power_cut_takes_what_was_not_synced() {
+        let fs = fs_with_unsynced_sectors();
+        assert_eq!(fs.choices(), 2);
+        assert_eq!(fs.after_kill().content("f"), Some(vec![2; 1024]));
+        assert_eq!(fs.after_power_cut(|| false).content("f"), Some(vec![1; 1024]));
+        let mut turn = false;
+        let mixed = fs.after_power_cut(|| std::mem::replace(&mut turn, true));
+        assert_eq!(mixed.content("f"), Some([[1; 512], [2; 512]].concat()));
+    }
+
+    #[test]
+    fn a_failed_sync_leaves_what_it_lost_readable() {
+        let fs = fs_with_unsynced_sectors();
+        let file = fs.open(Path::new("d/f"), OpenMode::Write).unwrap();
+        fs.plan(0, Fault::Error(io::ErrorKind::Other));
+        file.sync_data().unwrap_err();
+        file.sync_data().unwrap();
+        assert_eq!(fs.after_kill().content("f"), Some(vec![2; 1024]));
+        assert_eq!(fs.after_power_cut(|| true).content("f"), Some(vec![1; 1024]));
+        assert_eq!(fs.after_failure(), ["sync"]);
+    }
+
+    #[test]
+    fn unsynced_names_are_lost() {
+        let fs = fs_with_unsynced_sectors();
+        fs.rename(Path::new("d/f"), Path::new("d/g")).unwrap();
+        assert!(fs.after_power_cut(|| false).content("f").is_some());
+        assert!(fs.after_power_cut(|| true).content("g").is_some());
+    }
+}
