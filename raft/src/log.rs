@@ -91,6 +91,12 @@ impl Log {
         held
     }
 
+    /// The logical bytes of the entries behind `after`, up to and including `through`.
+    pub(crate) fn bytes_between(&self, after: Index, through: Index) -> u64 {
+        let at = |index: Index| usize::try_from(index - self.base.index).unwrap_or(usize::MAX);
+        self.entries.range(at(after)..at(through)).map(Entry::logical_bytes).sum()
+    }
+
     /// The entries from `from` on (which must be above the base), sharing their data: at most
     /// `count_max`, and at most `bytes_max` of payload unless the first alone has more.
     pub(crate) fn slice(&self, from: Index, count_max: usize, bytes_max: usize) -> Vec<Entry> {
@@ -182,6 +188,15 @@ mod tests {
         assert_eq!(indexes(log.slice(1, 9, 20)), [1, 2]);
         assert_eq!(indexes(log.slice(1, 9, 1)), [1]);
         assert_eq!(indexes(log.slice(5, 9, 1000)), []);
+    }
+
+    #[test]
+    fn bytes_are_counted_over_a_range_behind_the_base() {
+        let mut log = log(&[1, 1, 1, 1]);
+        log.compact(EntryId::new(1, 1));
+        assert_eq!(log.bytes_between(1, 4), 3 * entry(1, 1).logical_bytes());
+        assert_eq!(log.bytes_between(2, 3), entry(1, 1).logical_bytes());
+        assert_eq!(log.bytes_between(4, 4), 0);
     }
 
     #[test]

@@ -47,6 +47,8 @@ pub(crate) struct WriteWork {
 #[derive(Debug, Default)]
 pub(crate) struct Mutations {
     last: Seq,
+    /// The last mutation that changed the term or the vote.
+    last_hard_state: Seq,
     durable: Seq,
     steps: Vec<WriteStep>,
     /// Ends of appends under way: once `Seq` is durable, so is the log up to `Index`.
@@ -75,9 +77,15 @@ impl Mutations {
         AfterDurable { value, seq: self.last }
     }
 
+    /// Wraps what rests on the term and the vote alone: it need not wait for the log.
+    pub(crate) fn after_hard_state<T>(&self, value: T) -> AfterDurable<T> {
+        AfterDurable { value, seq: self.last_hard_state }
+    }
+
     pub(crate) fn hard_state(&mut self, hard_state: HardState) {
         self.batch().hard_state = Some(hard_state);
         self.last += 1;
+        self.last_hard_state = self.last;
     }
 
     pub(crate) fn truncate_from(&mut self, index: Index) {

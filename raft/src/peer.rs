@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, Sender};
 use oarlock_rpc::codec::{self, Wire};
 use oarlock_rpc::{End, ReplySlot, Service, UnknownMethod};
 use oarlock_storage::{Persister, Recovered, SnapshotStage};
@@ -247,6 +247,12 @@ impl Raft {
     /// Why the peer stopped, if it has.
     pub fn stopped(&self) -> Option<Stopped> {
         self.inner.shared.stopped()
+    }
+
+    /// A channel that is disconnected once the peer has stopped, for whatever reason: see
+    /// [`stopped`](Self::stopped).
+    pub fn stop_signal(&self) -> Receiver<()> {
+        self.inner.shared.stop_signal()
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {

@@ -14,7 +14,6 @@
 //! happens under the lock.
 #![expect(clippy::disallowed_methods, reason = "this is the file that locks and reads the clock")]
 
-use std::collections::VecDeque;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -46,8 +45,8 @@ impl Answer {
 #[derive(Debug)]
 struct State {
     rules: Rules,
-    /// Replies that wait for the disk, in the order of their sequence numbers.
-    outbox: VecDeque<Answer>,
+    /// Replies that wait for the disk, oldest first.
+    outbox: Vec<Answer>,
     stopped: Option<Stopped>,
     threads: Vec<JoinHandle<()>>,
     /// Dropped when the peer stops, which every receiver of [`Shared::stop_signal`] sees.
@@ -73,7 +72,7 @@ impl Shared {
         let (sender, receiver) = bounded(0);
         let state = State {
             rules,
-            outbox: VecDeque::new(),
+            outbox: Vec::new(),
             stopped: None,
             threads: Vec::new(),
             stop_signal: Some(sender),
@@ -123,7 +122,7 @@ impl Shared {
         let answer = if speak_now {
             Some(answer)
         } else {
-            state.outbox.push_back(answer);
+            state.outbox.push(answer);
             None
         };
         self.end_step(&mut state);
@@ -176,8 +175,7 @@ impl Shared {
     ) -> Result<Vec<Answer>, Stopped> {
         let mut state = self.running()?;
         state.rules.on_durable(through, snapshot);
-        let ready = state.outbox.iter().take_while(|answer| answer.seq <= through).count();
-        let answers = state.outbox.drain(..ready).collect();
+        let answers = state.outbox.extract_if(.., |answer| answer.seq <= through).collect();
         self.end_step(&mut state);
         self.durable.notify_all();
         Ok(answers)

@@ -80,7 +80,7 @@ impl Rules {
             self.log.last()
         );
         let reply = RequestVoteReply { term: self.current_term, vote_granted: granted };
-        self.mutations.after_durable(reply)
+        self.mutations.after_hard_state(reply)
     }
 
     fn grants_vote(&mut self, args: &RequestVoteArgs, now: Instant) -> bool {
@@ -140,6 +140,7 @@ impl Rules {
             .map(|peer| (peer, Progress::new(next_index, now)))
             .collect();
         self.role = Role::Leader { progress };
+        self.uncommitted_bytes = self.log.bytes_between(self.commit_index, self.log.last().index);
         self.leader = Some(self.me);
         self.election_deadline = now + self.election_timeout_min();
         self.wake.leader = true;
@@ -164,7 +165,7 @@ impl Rules {
         let args = RequestVoteArgs { pre_vote, term, candidate_id: self.me, last_log };
         let voters = self.configuration.members();
         let voters = voters.into_iter().filter(|&p| p != self.me && self.configuration.is_voter(p));
-        self.mutations.after_durable(VoteRound { args, voters: voters.collect() })
+        self.mutations.after_hard_state(VoteRound { args, voters: voters.collect() })
     }
 
     /// Counts a vote if it is for the candidacy that is still under way.

@@ -120,6 +120,8 @@ pub(crate) struct Rules {
     round_to_send: bool,
     incoming: Option<Incoming>,
     reads: Reads,
+    /// A leader's entries that are not committed, in logical bytes.
+    uncommitted_bytes: u64,
 
     wake: Wake,
 }
@@ -165,6 +167,7 @@ impl Rules {
             round_to_send: false,
             incoming: None,
             reads: Reads::default(),
+            uncommitted_bytes: 0,
             wake: Wake::default(),
             options,
         };
@@ -238,17 +241,16 @@ impl Rules {
         self.is_leader().then(|| self.append_as_leader(EntryKind::Command, data))
     }
 
-    /// The payload a leader holds that is not committed, roughly, in bytes: whole logs count, so
-    /// it errs on the side of refusing.
+    /// Whether this leader holds as much that is not committed as it may.
     pub(crate) fn is_overloaded(&self) -> bool {
-        self.log.last().index > self.commit_index
-            && self.log.entries_bytes() > self.options.uncommitted_bytes_max
+        self.is_leader() && self.uncommitted_bytes > self.options.uncommitted_bytes_max
     }
 
     fn append_as_leader(&mut self, kind: EntryKind, data: std::sync::Arc<[u8]>) -> EntryId {
         debug_assert!(self.is_leader(), "only a leader appends of its own accord");
         let id = EntryId::new(self.log.last().index + 1, self.current_term);
         let entry = Entry { id, tag: kind.tag(), data };
+        self.uncommitted_bytes += entry.logical_bytes();
         self.log.append(entry.clone());
         self.mutations.append([entry]);
         self.wake.log_writer = true;
@@ -326,6 +328,9 @@ impl Rules {
         assert!(index >= self.commit_index, "commit_index {} → {index}", self.commit_index);
         assert!(index <= self.log.last().index, "commit {index} behind {}", self.log.last());
         if index > self.commit_index {
+            if self.is_leader() {
+                self.uncommitted_bytes -= self.log.bytes_between(self.commit_index, index);
+            }
             self.commit_index = index;
             self.wake.committed = true;
             self.wake.entries_to_send |= self.is_leader();

@@ -203,8 +203,8 @@ impl Progress {
             self.feed = Feed::Replicate;
             self.epoch += 1;
             self.send_after = now;
-            // It answered, so where it really ends is known: nothing sent before is built on.
-            self.next_index = self.match_index + 1;
+            // Its log holds what was sent, though perhaps not on disk yet.
+            self.next_index = self.next_index.max(sent.last_index + 1);
             self.in_flight = 0;
             self.unanswered_since = None;
         }

@@ -94,13 +94,26 @@ impl Rules {
         args: AppendEntriesArgs,
         now: Instant,
     ) -> AfterDurable<AppendEntriesReply> {
+        let is_heartbeat = args.entries.is_empty();
         let outcome = if args.term < self.current_term {
             AppendOutcome::StaleTerm
         } else {
             self.follow(args.term, args.leader_id, now);
             self.append_from_leader(args)
         };
-        self.mutations.after_durable(AppendEntriesReply { term: self.current_term, outcome })
+        let reply = |outcome| AppendEntriesReply { term: self.current_term, outcome };
+        match outcome {
+            // A heartbeat is answered at once, for what is on disk already: a slow disk must not
+            // look like a dead peer to the leader, nor hold up its reads.
+            AppendOutcome::Matched { index } if is_heartbeat => {
+                let index = index.min(self.mutations.durable_index());
+                self.mutations.after_hard_state(reply(AppendOutcome::Matched { index }))
+            }
+            AppendOutcome::Matched { .. } => self.mutations.after_durable(reply(outcome)),
+            AppendOutcome::Conflict { .. } | AppendOutcome::StaleTerm => {
+                self.mutations.after_hard_state(reply(outcome))
+            }
+        }
     }
 
     /// A message of a leader of `term`, which is not behind ours: we follow it.
