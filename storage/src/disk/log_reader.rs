@@ -156,11 +156,8 @@ impl Reader<'_> {
         let found = self.read_batches(&name, &mut scan);
         let found = found?.map_err(|defect| self.damaged(&name, defect))?;
         let at = scan.at() as u64;
-        if found == Found::Torn {
-            let what =
-                format!("batch {} is incomplete, but another segment follows", scan.number());
-            return Err(self.files.damaged(&name, at, what));
-        }
+        // A torn write here can only be of the seal: the next segment's head says where the batches
+        // end, and is compared with that.
         let replay = self.log.as_ref().expect("its head was loaded");
         self.closed.push(ReadSegment {
             head,

@@ -4,10 +4,12 @@
 //! The argument rests on four habits of the writer: a segment is zeros before anything is written
 //! to it; one batch is in flight at a time, and the next one is written only after it is synced;
 //! every batch has sectors of its own; and a header says how many of its sectors are zero by right.
-//! So a crash can only leave sectors of the *last* batch at zero, and everything else is damage.
+//! So a crash can only leave parts of the *last* batch at zero: any of its sectors, or everything
+//! behind some byte. Everything else is damage.
 
 use super::format::{
-    BatchHeader, HEAD_BYTES, SECTOR_BYTES, SegmentHead, extent, is_zero, zero_sectors,
+    BatchHeader, HEAD_BYTES, SECTOR_BYTES, SegmentHead, extent, is_cut_short, is_header_cut_short,
+    is_zero,
 };
 
 /// What stands at the next position.
@@ -19,7 +21,7 @@ pub(crate) enum Found<'a> {
     Seal,
     /// Zeros to the end of the file.
     Nothing,
-    /// A write that a crash cut short: sectors of it are still zero, and nothing follows it.
+    /// A write that a crash cut short: parts of it are still zero, and nothing follows it.
     Torn,
 }
 
@@ -95,7 +97,7 @@ impl<'a> Scan<'a> {
         if !is_zero(behind) {
             return Err(self.defect(format!("the body of {header} is wrong, and more follows")));
         }
-        if zero_sectors(batch) > header.zero_sectors {
+        if is_cut_short(&header, batch) {
             return Ok(Found::Torn);
         }
         let what = format!("the body of {header}, the last of the file, is wrong");
@@ -116,13 +118,17 @@ impl<'a> Scan<'a> {
 
     fn seal(&self, header: &BatchHeader, rest: &'a [u8]) -> Result<Found<'a>, Defect> {
         let (frame, behind) = rest.split_at(SECTOR_BYTES);
-        if header.extent() != SECTOR_BYTES || !header.body_is_good(frame) {
-            return Err(self.defect("the seal is wrong"));
-        }
         if !is_zero(behind) {
             return Err(self.defect("something follows the seal"));
         }
-        Ok(Found::Seal)
+        if header.extent() == SECTOR_BYTES && header.body_is_good(frame) {
+            return Ok(Found::Seal);
+        }
+        if is_cut_short(header, frame) {
+            Ok(Found::Torn)
+        } else {
+            Err(self.defect("the seal is wrong"))
+        }
     }
 
     /// No good header here: the end, a torn write that lacks its first sector, or damage.
@@ -136,7 +142,10 @@ impl<'a> Scan<'a> {
         if is_zero(first) {
             return Ok(if is_zero(behind) { Found::Nothing } else { Found::Torn });
         }
-        // A sector is written whole or not at all: this one was written, and then it was hurt.
+        if is_zero(behind) && is_header_cut_short(first, self.salt, number) {
+            return Ok(Found::Torn);
+        }
+        // This sector was written, as far as the header goes, and then it was hurt.
         let what = format!("the header of batch {number}, the last of the file, is wrong");
         Err(Defect { last_batch: Some(number), ..self.defect(what) })
     }

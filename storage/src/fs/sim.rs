@@ -61,7 +61,7 @@ struct Inode {
 #[derive(Clone)]
 enum NameChange {
     Link(String, usize),
-    Rename(String, String),
+    Rename(String, String, usize),
     Unlink(String),
 }
 
@@ -69,11 +69,13 @@ impl NameChange {
     fn apply(&self, names: &mut BTreeMap<String, usize>) {
         match self {
             Self::Link(name, file) => _ = names.insert(name.clone(), *file),
-            Self::Rename(from, to) => {
-                // If the name to change was itself lost, there is nothing to rename.
-                if let Some(file) = names.remove(from) {
-                    names.insert(to.clone(), file);
+            Self::Rename(from, to, file) => {
+                // An earlier change of the old name may have been lost, but never is another file
+                // renamed in its place.
+                if names.get(from) == Some(file) {
+                    names.remove(from);
                 }
+                names.insert(to.clone(), *file);
             }
             Self::Unlink(name) => _ = names.remove(name),
         }
@@ -263,10 +265,8 @@ impl Fs for SimFs {
         let mut disk = self.0.lock();
         disk.change("rename")?;
         let (from, to) = (name_of(from), name_of(to));
-        if !disk.names.contains_key(&from) {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        disk.rename_now(NameChange::Rename(from, to));
+        let file = *disk.names.get(&from).ok_or(io::ErrorKind::NotFound)?;
+        disk.rename_now(NameChange::Rename(from, to, file));
         Ok(())
     }
 

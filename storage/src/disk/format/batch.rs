@@ -14,8 +14,12 @@ use crate::{Entry, EntryId, HardState};
 
 /// The length of a batch's header.
 pub(crate) const BATCH_HEADER_BYTES: usize = 144;
-/// The length of the trailer: the last bytes of the last sector, never all zero.
+/// The length of the trailer: the last bytes of the last sector.
 const TRAILER_BYTES: usize = 8;
+/// The last byte of a header, and of a batch: where it is zero, the write was cut short before it.
+/// Half of its bits are set, so that no damage of a bit or two passes for that.
+const END: u8 = 0xa5;
+const HEADER_END_AT: usize = BATCH_HEADER_BYTES - 1;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"OBAT");
 
@@ -134,6 +138,7 @@ impl BatchHeader {
         if let Some(mark) = self.changes.mark {
             mark.snapshot.encode(block, 104);
         }
+        block[HEADER_END_AT] = END;
         let crc = crc32fast::hash(&block[8..]);
         put_u32(block, 4, crc);
         crc
@@ -199,13 +204,34 @@ pub(crate) fn extent(payload_bytes: usize) -> usize {
 }
 
 /// How many sectors of `batch` are all zero.
-pub(crate) fn zero_sectors(batch: &[u8]) -> u32 {
+fn zero_sectors(batch: &[u8]) -> u32 {
     batch.chunks(SECTOR_BYTES).filter(|sector| is_zero(sector)).count() as u32
 }
 
-/// The trailer of a batch: never zero, so that a missing last sector always shows.
+/// The trailer of a batch. It ends with [`END`], so that a missing end always shows.
 fn trailer(salt: u64, number: u64) -> u64 {
-    (salt ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15)) | 1
+    (salt ^ number) & (u64::MAX >> 8) | u64::from(END) << 56
+}
+
+/// Whether `batch`, with a good header and a bad body, was cut short: sectors of it were never
+/// written, or its last bytes.
+pub(crate) fn is_cut_short(header: &BatchHeader, batch: &[u8]) -> bool {
+    zero_sectors(batch) > header.zero_sectors || batch.last() == Some(&0)
+}
+
+/// Whether `sector` begins like the batch that is expected, and ends in zeros before its header
+/// does: a write that was cut short within the header.
+pub(crate) fn is_header_cut_short(sector: &[u8], salt: u64, number: u64) -> bool {
+    let written = sector.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    if written > HEADER_END_AT {
+        return false;
+    }
+    let mut expected = [0; 24];
+    put_u32(&mut expected, 0, MAGIC);
+    put_u64(&mut expected, 8, salt);
+    put_u64(&mut expected, 16, number);
+    // The CRC, at 4, cannot be known.
+    [0..4, 8..24].into_iter().flatten().all(|at| at >= written || sector[at] == expected[at])
 }
 
 /// Begins a batch in `buffer`: room for the header, to be filled by [`stamp`].

@@ -9,8 +9,8 @@ mod small;
 mod snapshot;
 
 pub(crate) use batch::{
-    BATCH_HEADER_BYTES, BatchHeader, Changes, Generation, Mark, begin_batch, extent, push_entry,
-    restamp, seal_frame, stamp, zero_sectors,
+    BATCH_HEADER_BYTES, BatchHeader, Changes, Generation, Mark, begin_batch, extent, is_cut_short,
+    is_header_cut_short, push_entry, restamp, seal_frame, stamp,
 };
 pub(crate) use block::BlockFault;
 pub(crate) use segment_head::{SegmentHead, SnapshotRef, StateCopy};

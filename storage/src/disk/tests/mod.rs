@@ -1,5 +1,13 @@
 //! Tests of the engine as a whole, most of them on the simulated disk.
 
+mod crash;
+mod damage;
+mod directory;
+mod failure;
+mod model;
+mod restart;
+mod workload;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,5 +25,10 @@ pub(crate) fn options() -> DiskOptions {
 
 /// Opens a simulated disk's directory.
 pub(crate) fn open(fs: &SimFs) -> Result<DiskPersister, StorageError> {
-    DiskPersister::open_on(Arc::new(fs.clone()), Path::new(DIR), &options())
+    open_with(fs, &options())
+}
+
+/// The same with other options.
+fn open_with(fs: &SimFs, options: &DiskOptions) -> Result<DiskPersister, StorageError> {
+    DiskPersister::open_on(Arc::new(fs.clone()), Path::new(DIR), options)
 }

@@ -1,0 +1,214 @@
+//! Crashes at every operation, with every kind of loss: what comes back is what was acknowledged, or
+//! that and the one step that was under way.
+
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use super::workload::{Model, Progress, Step, perform, random_steps, run};
+use super::{open, open_with, options};
+use crate::disk::DiskOptions;
+use crate::fs::sim::{Fault, SimFs};
+use crate::{Batch, Entry, EntryId, Persister};
+
+/// A workload that goes through everything: appends of one and many sectors, rotation, conflict,
+/// votes, both kinds of snapshot, purging, and restarts between them.
+fn standard() -> Vec<Step> {
+    random_steps(4, 40)
+}
+
+/// Opens the disk of a crashed machine, checks what is found, and that it is there for good.
+#[track_caller]
+fn check(fs: &SimFs, progress: &Progress, context: &str) -> Model {
+    let found = match open(fs) {
+        Ok(mut persister) => Model::of(&persister.load()),
+        Err(error) => panic!("{context}: {error}"),
+    };
+    assert!(progress.allows(&found), "{context}: found {found:#?}\nof {progress:#?}");
+    // Whatever was answered from this state, it must not have been only in memory.
+    let later = open(&fs.after_power_cut(|| false)).map(|mut later| Model::of(&later.load()));
+    assert_eq!(later.as_ref().ok(), Some(&found), "{context}: lost after opening: {later:?}");
+    found
+}
+
+/// What can survive: nothing, everything, all but one, one alone, and random mixtures.
+fn losses(fs: &SimFs, random: &mut fastrand::Rng, mixtures: usize) -> Vec<Vec<bool>> {
+    let choices = fs.choices();
+    if choices <= 6 {
+        return (0..1_usize << choices)
+            .map(|bits| (0..choices).map(|i| bits >> i & 1 == 1).collect())
+            .collect();
+    }
+    let mut losses = vec![vec![false; choices], vec![true; choices]];
+    for _ in 0..mixtures {
+        let one = random.usize(..choices);
+        losses.push((0..choices).map(|i| i == one).collect());
+        losses.push((0..choices).map(|i| i != one).collect());
+        losses.push((0..choices).map(|_| random.bool()).collect());
+    }
+    losses
+}
+
+fn cut(fs: &SimFs, loss: &[bool]) -> SimFs {
+    let mut loss = loss.iter();
+    fs.after_power_cut(|| loss.next().copied().unwrap_or(false))
+}
+
+fn image(fs: &SimFs) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    fs.contents().hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Crashes `steps` before each operation and calls `visit` with each disk that this can leave.
+fn each_crash(
+    steps: &[Step],
+    seed: u64,
+    mixtures: usize,
+    mut visit: impl FnMut(&SimFs, &Progress, &str),
+) -> HashSet<u64> {
+    let mut distinct = HashSet::new();
+    let mut random = fastrand::Rng::with_seed(seed);
+    for operation in 0.. {
+        fastrand::seed(seed);
+        let fs = SimFs::new();
+        fs.plan(operation, Fault::Crash);
+        let progress = run(&fs, steps);
+        if !fs.has_failed() {
+            assert!(operation > 100, "the workload is long enough to mean something");
+            break;
+        }
+        for loss in losses(&fs, &mut random, mixtures) {
+            let crashed = cut(&fs, &loss);
+            if distinct.insert(image(&crashed)) {
+                visit(
+                    &crashed,
+                    &progress,
+                    &format!("seed {seed}, operation {operation}, {loss:?}"),
+                );
+            }
+        }
+    }
+    distinct
+}
+
+#[test]
+fn every_crash_leaves_the_old_state_or_the_new() {
+    let distinct = each_crash(&standard(), 1, 4, |crashed, progress, context| {
+        check(crashed, progress, context);
+    });
+    assert!(distinct.len() > 400, "{} distinct states", distinct.len());
+}
+
+#[test]
+fn life_goes_on_after_a_crash() {
+    each_crash(&standard(), 2, 1, |crashed, progress, context| {
+        let mut persister = open(crashed).unwrap();
+        let mut model = Model::of(&persister.load());
+        assert!(progress.allows(&model), "{context}");
+        for _ in 0..3 {
+            let id = EntryId::new(model.last().index + 1, model.last().term);
+            let entry = Entry { id, tag: 0, data: vec![8; 3000].into() };
+            let step = Step::Persist(Batch { entries: vec![entry], ..Batch::default() });
+            perform(&mut persister, &step).unwrap();
+            model = model.after(&step);
+        }
+        drop(persister);
+        let progress = Progress { acked: model, in_flight: None };
+        check(&crashed.after_power_cut(|| false), &progress, context);
+    });
+}
+
+#[test]
+fn a_killed_process_vouches_only_for_what_is_durable() {
+    for operation in 0.. {
+        fastrand::seed(3);
+        let fs = SimFs::new();
+        fs.plan(operation, Fault::Crash);
+        let progress = run(&fs, &standard());
+        if !fs.has_failed() {
+            break;
+        }
+        // The page cache still has what was not synced, so the new process sees it.
+        check(&fs.after_kill(), &progress, &format!("operation {operation}"));
+    }
+}
+
+#[test]
+fn a_crash_during_recovery_from_a_crash_is_survived() {
+    let mut states = 0;
+    let mut random = fastrand::Rng::with_seed(9);
+    each_crash(&standard(), 4, 1, |crashed, progress, context| {
+        if random.u8(..) > 40 {
+            return;
+        }
+        for operation in 0.. {
+            let again = crashed.after_kill();
+            again.plan(operation, Fault::Crash);
+            let opened = open(&again);
+            if !again.has_failed() {
+                break;
+            }
+            assert!(opened.is_err(), "{context}");
+            let survives = again.after_power_cut(|| random.bool());
+            check(&survives, progress, &format!("{context}, then {operation}"));
+            check(&again.after_kill(), progress, &format!("{context}, then {operation}"));
+            states += 1;
+        }
+    });
+    assert!(states > 500, "{states} states");
+}
+
+fn append(index: u64, len: usize, fill: u8) -> Batch {
+    let data = vec![fill; len].into();
+    let entry = Entry { id: EntryId::new(index, 1), tag: 1, data };
+    Batch { entries: vec![entry], ..Batch::default() }
+}
+
+#[test]
+fn every_subset_of_the_last_batchs_sectors_starts() {
+    // Entries with and without sectors of zeros, of one to nine sectors.
+    for (len, fill) in [(10, 1), (3000, 7), (3000, 0), (4200, 0), (4200, 3)] {
+        fastrand::seed(5);
+        let fs = SimFs::new();
+        let options = DiskOptions { segment_bytes: 16384, ..options() };
+        let mut persister = open_with(&fs, &options).unwrap();
+        persister.persist(&append(1, 1, 1)).unwrap();
+        let acked = Model::default().after(&Step::Persist(append(1, 1, 1)));
+        // The write is done, its sync is not.
+        fs.plan(1, Fault::Crash);
+        persister.persist(&append(2, len, fill)).unwrap_err();
+        let in_flight = Some(acked.after(&Step::Persist(append(2, len, fill))));
+        let progress = Progress { acked, in_flight };
+        let choices = fs.choices();
+        assert_eq!(choices, (len + 165).div_ceil(512));
+        for bits in 0..1_usize << choices {
+            let loss: Vec<bool> = (0..choices).map(|i| bits >> i & 1 == 1).collect();
+            check(&cut(&fs, &loss), &progress, &format!("{len} bytes of {fill}, {loss:?}"));
+        }
+    }
+}
+
+#[test]
+fn every_cut_of_the_last_batch_starts() {
+    for len in [0, 300, 1700] {
+        fastrand::seed(6);
+        let fs = SimFs::new();
+        let mut persister = open(&fs).unwrap();
+        persister.persist(&append(1, 10, 7)).unwrap();
+        let before = fs.contents();
+        persister.persist(&append(2, len, 7)).unwrap();
+        drop(persister);
+        let after = fs.contents();
+        let name = "wal-00000000000000000001.log";
+        let begin = before[name].iter().zip(&after[name]).position(|(a, b)| a != b).unwrap();
+        let end = after[name].iter().rposition(|byte| *byte != 0).unwrap() + 1;
+        assert!(begin.is_multiple_of(512) && end.is_multiple_of(512), "{begin} to {end}");
+        let acked = Model::default().after(&Step::Persist(append(1, 10, 7)));
+        let progress = Progress { acked, in_flight: None };
+        for at in begin..end {
+            let mut contents = after.clone();
+            contents.get_mut(name).unwrap()[at..].fill(0);
+            check(&SimFs::holding(&contents), &progress, &format!("{len} bytes, cut at {at}"));
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! What opening does and does not change.
+
+use super::open;
+use super::workload::{Model, random_steps, run};
+use crate::fs::sim::SimFs;
+use crate::{Batch, Entry, EntryId, HardState, Persister, SnapshotMeta};
+
+fn append(index: u64, len: usize) -> Batch {
+    let entry = Entry { id: EntryId::new(index, 1), tag: 0, data: vec![5; len].into() };
+    Batch { entries: vec![entry], ..Batch::default() }
+}
+
+fn snapshot(persister: &mut dyn Persister, index: u64) {
+    let meta = SnapshotMeta { last_included: EntryId::new(index, 1), ..SnapshotMeta::default() };
+    let staged = persister.snapshot_stage().write_all(meta, format!("at {index}").as_bytes());
+    persister.save_state_and_snapshot(&Batch::default(), staged.unwrap()).unwrap();
+}
+
+#[test]
+fn opening_again_without_writing_changes_no_byte() {
+    for seed in 0..20 {
+        let fs = SimFs::new();
+        run(&fs, &random_steps(seed, 40));
+        drop(open(&fs).unwrap());
+        let once = fs.contents();
+        drop(open(&fs).unwrap());
+        assert!(fs.contents() == once, "seed {seed}");
+    }
+}
+
+#[test]
+fn the_log_is_kept_from_the_previous_snapshot_on() {
+    let fs = SimFs::new();
+    let mut persister = open(&fs).unwrap();
+    let first_segment = || fs.contents().into_keys().find(|name| name.starts_with("wal-")).unwrap();
+    for index in 1..=30 {
+        persister.persist(&append(index, 1000)).unwrap();
+    }
+    let oldest = first_segment();
+    snapshot(&mut persister, 28);
+    assert_eq!(first_segment(), oldest, "one snapshot alone replaces nothing");
+    snapshot(&mut persister, 30);
+    assert!(first_segment() > oldest, "two do");
+    let snapshots = fs.contents().into_keys().filter(|name| name.starts_with("snapshot-")).count();
+    assert_eq!(snapshots, 2);
+}
+
+#[test]
+fn the_previous_snapshot_stands_in_for_a_damaged_one() {
+    for damage in ["missing", "cut", "flipped", "older"] {
+        let fs = SimFs::new();
+        let mut persister = open(&fs).unwrap();
+        for index in 1..=30 {
+            persister.persist(&append(index, 400)).unwrap();
+            if index == 10 || index == 20 {
+                snapshot(&mut persister, index);
+            }
+        }
+        drop(persister);
+        let mut contents = fs.contents();
+        let names: Vec<String> =
+            contents.keys().filter(|name| name.starts_with("snapshot-")).cloned().collect();
+        let [older, newer] = &names[..] else { panic!("two snapshots: {names:?}") };
+        match damage {
+            "missing" => _ = contents.remove(newer),
+            "cut" => contents.get_mut(newer).unwrap().truncate(4100),
+            "flipped" => contents.get_mut(newer).unwrap()[4097] ^= 4,
+            _ => _ = contents.insert(newer.clone(), contents[older].clone()),
+        }
+        let fs = SimFs::holding(&contents);
+        let mut persister = open(&fs).unwrap();
+        let found = persister.load();
+        assert_eq!(&*found.snapshot.unwrap(), b"at 10", "{damage}");
+        assert_eq!(found.entries.len(), 20, "{damage}");
+        // The next ones take over, whichever was lost.
+        for index in [15, 22] {
+            snapshot(&mut persister, index);
+            let copy = fs.after_power_cut(|| false);
+            let found = open(&copy).unwrap().load();
+            assert_eq!(*found.snapshot.unwrap(), *format!("at {index}").as_bytes(), "{damage}");
+            assert_eq!(found.entries.len() as u64, 30 - index, "{damage}");
+        }
+    }
+}
+
+#[test]
+fn the_whole_log_stands_in_for_a_first_snapshot() {
+    let fs = SimFs::new();
+    let mut persister = open(&fs).unwrap();
+    for index in 1..=20 {
+        persister.persist(&append(index, 900)).unwrap();
+    }
+    snapshot(&mut persister, 20);
+    drop(persister);
+    let mut contents = fs.contents();
+    contents.retain(|name, _| !name.starts_with("snapshot-"));
+    let found = open(&SimFs::holding(&contents)).unwrap().load();
+    assert!(found.snapshot.is_none());
+    assert_eq!(found.entries.len(), 20);
+}
+
+#[test]
+fn nothing_stands_in_for_an_installed_snapshot() {
+    let fs = SimFs::new();
+    let mut persister = open(&fs).unwrap();
+    persister.persist(&append(1, 10)).unwrap();
+    snapshot(&mut persister, 50);
+    drop(persister);
+    let mut contents = fs.contents();
+    contents.retain(|name, _| !name.starts_with("snapshot-"));
+    let error = open(&SimFs::holding(&contents)).err().unwrap().to_string();
+    assert!(
+        error.contains("snapshot-00000000000000000050") && error.contains("missing"),
+        "{error}"
+    );
+}
+
+/// The last thing in the log is a vote, and its batch is lost: the second copy has it.
+#[test]
+fn a_vote_survives_the_loss_of_either_copy() {
+    let fs = SimFs::new();
+    let mut persister = open(&fs).unwrap();
+    persister.persist(&append(1, 10)).unwrap();
+    let hard_state = HardState { current_term: 6, voted_for: Some(3) };
+    let before = fs.contents();
+    persister.persist(&Batch { hard_state: Some(hard_state), ..Batch::default() }).unwrap();
+    drop(persister);
+    let after = fs.contents();
+    let wal = "wal-00000000000000000001.log";
+    let at = before[wal].iter().zip(&after[wal]).position(|(a, b)| a != b).unwrap() / 512 * 512;
+    let expected =
+        Model { hard_state, ..Model::of(&open(&SimFs::holding(&before)).unwrap().load()) };
+
+    let check = |name: &str, change: &dyn Fn(&mut Vec<u8>)| {
+        let mut contents = after.clone();
+        change(contents.get_mut(name).unwrap());
+        let fs = SimFs::holding(&contents);
+        for _ in 0..3 {
+            let found = Model::of(&open(&fs).unwrap().load());
+            assert_eq!(found, expected, "{name}");
+        }
+    };
+    check(wal, &|bytes| bytes[at..at + 512].fill(0));
+    check(wal, &|bytes| bytes[at + 20] ^= 1);
+    check(wal, &|bytes| bytes[at + 511] ^= 1);
+    for slot in [0, 4096] {
+        check("VOTE", &|bytes| bytes[slot + 17] ^= 1);
+        check("VOTE", &|bytes| bytes[slot..slot + 512].fill(0));
+    }
+    check("VOTE", &|bytes| bytes.fill(0));
+    check("VOTE", &|bytes| bytes.truncate(100));
+}
+
+/// An entry that was acknowledged together with a vote cannot be rebuilt, and is missed.
+#[test]
+fn the_second_copy_is_a_witness_for_the_end_of_the_log() {
+    let fs = SimFs::new();
+    let mut persister = open(&fs).unwrap();
+    let before = fs.contents();
+    let hard_state = Some(HardState { current_term: 6, voted_for: Some(3) });
+    persister.persist(&Batch { hard_state, ..append(1, 10) }).unwrap();
+    drop(persister);
+    let mut contents = fs.contents();
+    contents.insert(
+        "wal-00000000000000000001.log".to_owned(),
+        before["wal-00000000000000000001.log"].clone(),
+    );
+    let error = open(&SimFs::holding(&contents)).err().unwrap().to_string();
+    assert!(error.contains("batch 1 is gone") && error.contains("offset 4096"), "{error}");
+}
