@@ -1,0 +1,32 @@
+//! The suites of the distributed-systems labs (MIT 6.824, spring 2022, and the tests that later
+//! years added), on Oarlock's crates.
+//!
+//! `cargo test 2a` runs one part, `cargo test --test labs` all of them, one test at a time. Each
+//! test's first line names the Go test it follows, number by number. With `-- --nocapture` each
+//! prints the labs' line of figures: seconds, peers, RPCs, bytes, committed entries.
+//!
+//! | environment variable | effect |
+//! |---|---|
+//! | `OARLOCK_SEED` | repeats the random choices of a test, which prints its seed |
+//! | `OARLOCK_TRACE` | prints events as they happen: `VOTE,LEAD`, or `all` |
+//! | `OARLOCK_PERSISTER` | `disk` (unless said otherwise) or `memory` |
+
+#[path = "../harness/mod.rs"]
+mod harness;
+mod raft_2a;
+mod raft_2b;
+mod raft_2c;
+mod raft_2d;
+
+use std::thread;
+use std::time::Duration;
+
+/// The Raft under test: another implementation of `LabRaft` goes here.
+type Cluster = harness::RaftCluster<oarlock_raft::Raft>;
+
+/// The time the labs give an election: most of their pauses are made of it.
+const ELECTION_TIMEOUT: Duration = Duration::from_secs(1);
+
+fn sleep(pause: Duration) {
+    thread::sleep(pause);
+}
