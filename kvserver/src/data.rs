@@ -1,0 +1,270 @@
+//! The keys and values, and what each operation does to them. Pure and deterministic: the same
+//! operations in the same order give the same answers and the same data at every peer.
+
+use std::collections::BTreeMap;
+
+use crate::glob;
+use crate::key::{Key, KeyRef, Place};
+use crate::op::{
+    ANSWER_BYTES_MAX, Answer, Bytes, Condition, KEY_BYTES_MAX, Op, OpError, VALUE_BYTES_MAX,
+};
+
+/// How much more the answers to one request may hold.
+#[derive(Debug)]
+pub(crate) struct Budget(usize);
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self(ANSWER_BYTES_MAX)
+    }
+}
+
+impl Budget {
+    /// Takes `len` bytes of it, or an error if it has not so many.
+    fn spend(&mut self, len: usize) -> Result<(), OpError> {
+        // Even an empty item takes some memory.
+        let cost = len.saturating_add(16);
+        self.0 = self.0.checked_sub(cost).ok_or(OpError::AnswerTooLarge)?;
+        Ok(())
+    }
+}
+
+/// The keys and values.
+///
+/// Invariant: `bytes` is the sum of the lengths of all keys and values.
+#[derive(Debug, Default)]
+pub(crate) struct Data {
+    map: BTreeMap<Key, Vec<u8>>,
+    bytes: u64,
+}
+
+impl Data {
+    /// How many keys there are.
+    pub(crate) fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    /// The sum of the lengths of all keys and values.
+    pub(crate) fn len_bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Every key and its value, in the order of [`Key`].
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Key, &Vec<u8>)> {
+        self.map.iter()
+    }
+
+    /// Puts back what [`Data::iter`] gave; false if it is not behind every key there is.
+    pub(crate) fn push_back(&mut self, key: Key, value: Vec<u8>) -> bool {
+        if self.map.last_key_value().is_some_and(|(last, _)| *last >= key) {
+            return false;
+        }
+        self.bytes += (key.bytes().len() + value.len()) as u64;
+        self.map.insert(key, value);
+        true
+    }
+
+    /// Executes one operation.
+    pub(crate) fn execute(&mut self, op: Op, budget: &mut Budget) -> Answer {
+        if op.is_read() {
+            return self.read(&op, budget);
+        }
+        self.try_execute(op, budget).unwrap_or_else(Answer::Error)
+    }
+
+    /// Answers an operation that only reads.
+    pub(crate) fn read(&self, op: &Op, budget: &mut Budget) -> Answer {
+        self.try_read(op, budget).unwrap_or_else(Answer::Error)
+    }
+
+    fn try_read(&self, op: &Op, budget: &mut Budget) -> Result<Answer, OpError> {
+        budget.spend(0)?;
+        Ok(match op {
+            Op::Get { key } => Answer::from_value(self.copy(key, budget)?),
+            Op::MGet { keys } => {
+                let values = keys.iter().map(|key| Ok(self.copy(key, budget)?.map(Bytes::from)));
+                Answer::List(values.collect::<Result<_, OpError>>()?)
+            }
+            Op::StrLen { key } => integer(self.get(key).map_or(0, <[u8]>::len)),
+            Op::Exists { keys } => integer(keys.iter().filter(|k| self.get(k).is_some()).count()),
+            Op::DbSize => integer(self.map.len()),
+            Op::Scan { cursor, count, pattern } => {
+                self.scan(*cursor, *count, pattern.as_deref().map(Vec::as_slice), budget)?
+            }
+            Op::Keys { pattern } => {
+                let found = self.map.keys().filter(|key| glob::matches(pattern, key.bytes()));
+                let copied = found.map(|key| {
+                    budget.spend(key.bytes().len())?;
+                    Ok(Some(Bytes::from(key.bytes())))
+                });
+                Answer::List(copied.collect::<Result<_, OpError>>()?)
+            }
+            _ => unreachable!("{op:?} does not only read"),
+        })
+    }
+
+    fn try_execute(&mut self, op: Op, budget: &mut Budget) -> Result<Answer, OpError> {
+        budget.spend(0)?;
+        match op {
+            Op::Put { key, value } => self.put(&key, value).map(|()| Answer::Ok),
+            Op::Set { key, value, condition, get } => {
+                self.set(&key, value, &condition, get, budget)
+            }
+            Op::Append { key, value } => self.append(&key, value),
+            Op::IncrBy { key, by } => self.increment(&key, by),
+            Op::GetDel { key } => {
+                let value = self.copy(&key, budget)?;
+                self.remove(&key);
+                Ok(Answer::from_value(value))
+            }
+            Op::Del { keys } => Ok(integer(keys.iter().filter(|key| self.remove(key)).count())),
+            Op::DelIf { key, condition } => {
+                let holds = condition.holds(self.get(&key));
+                Ok(integer(usize::from(holds && self.remove(&key))))
+            }
+            Op::MSet { pairs } => self.put_all(pairs).map(|()| Answer::Ok),
+            Op::MSetNx { pairs } => {
+                if pairs.iter().any(|(key, _)| self.get(key).is_some()) {
+                    return Ok(Answer::Integer(0));
+                }
+                self.put_all(pairs).map(|()| Answer::Integer(1))
+            }
+            _ => unreachable!("{op:?} only reads"),
+        }
+    }
+
+    fn get(&self, key: &[u8]) -> Option<&[u8]> {
+        self.map.get(&KeyRef::new(key) as &dyn Place).map(Vec::as_slice)
+    }
+
+    /// A copy of the value, for an answer.
+    fn copy(&self, key: &[u8], budget: &mut Budget) -> Result<Option<Vec<u8>>, OpError> {
+        let value = self.get(key);
+        budget.spend(value.map_or(0, <[u8]>::len))?;
+        Ok(value.map(<[u8]>::to_vec))
+    }
+
+    fn put(&mut self, key: &[u8], value: Bytes) -> Result<(), OpError> {
+        check_lengths(key, value.len())?;
+        let added = value.len() as u64;
+        if let Some(old) = self.map.get_mut(&KeyRef::new(key) as &dyn Place) {
+            self.bytes = self.bytes + added - old.len() as u64;
+            *old = value.into_vec();
+        } else {
+            self.bytes += key.len() as u64 + added;
+            self.map.insert(Key::new(key), value.into_vec());
+        }
+        Ok(())
+    }
+
+    fn put_all(&mut self, pairs: Vec<(Bytes, Bytes)>) -> Result<(), OpError> {
+        for (key, value) in &pairs {
+            check_lengths(key, value.len())?;
+        }
+        for (key, value) in pairs {
+            self.put(&key, value)?;
+        }
+        Ok(())
+    }
+
+    fn set(
+        &mut self,
+        key: &[u8],
+        value: Bytes,
+        condition: &Condition,
+        get: bool,
+        budget: &mut Budget,
+    ) -> Result<Answer, OpError> {
+        let before = if get { self.copy(key, budget)? } else { None };
+        let holds = condition.holds(self.get(key));
+        if holds {
+            self.put(key, value)?;
+        }
+        Ok(match (get, holds) {
+            (true, _) => Answer::from_value(before),
+            (false, true) => Answer::Ok,
+            (false, false) => Answer::Nil,
+        })
+    }
+
+    fn append(&mut self, key: &[u8], value: Bytes) -> Result<Answer, OpError> {
+        let added = value.len();
+        if let Some(old) = self.map.get_mut(&KeyRef::new(key) as &dyn Place) {
+            check_lengths(key, old.len().saturating_add(added))?;
+            old.extend_from_slice(&value);
+            self.bytes += added as u64;
+            return Ok(integer(old.len()));
+        }
+        self.put(key, value)?;
+        Ok(integer(added))
+    }
+
+    fn increment(&mut self, key: &[u8], by: i64) -> Result<Answer, OpError> {
+        let before = self.get(key).map_or(Ok(0), |v| parse_integer(v).ok_or(OpError::NotAnInteger));
+        let after = before?.checked_add(by).ok_or(OpError::Overflow)?;
+        self.put(key, after.to_string().into_bytes().into())?;
+        Ok(Answer::Integer(after))
+    }
+
+    fn remove(&mut self, key: &[u8]) -> bool {
+        let Some(value) = self.map.remove(&KeyRef::new(key) as &dyn Place) else { return false };
+        self.bytes -= (key.len() + value.len()) as u64;
+        true
+    }
+
+    /// Looks at `count` keys from `cursor` on, and at all that share the last one's hash: a cursor
+    /// cannot point between those.
+    fn scan(
+        &self,
+        cursor: u64,
+        count: u64,
+        pattern: Option<&[u8]>,
+        budget: &mut Budget,
+    ) -> Result<Answer, OpError> {
+        let mut keys = Vec::new();
+        let (mut seen, mut last_hash) = (0, None);
+        for (key, _) in self.map.range(Key::first_of_hash(cursor)..) {
+            if seen >= count.max(1) && last_hash != Some(key.hash()) {
+                return Ok(Answer::Page { cursor: key.hash(), keys });
+            }
+            seen += 1;
+            last_hash = Some(key.hash());
+            if pattern.is_none_or(|pattern| glob::matches(pattern, key.bytes())) {
+                budget.spend(key.bytes().len())?;
+                keys.push(Bytes::from(key.bytes()));
+            }
+        }
+        Ok(Answer::Page { cursor: 0, keys })
+    }
+}
+
+fn integer(n: usize) -> Answer {
+    Answer::Integer(i64::try_from(n).unwrap_or(i64::MAX))
+}
+
+fn check_lengths(key: &[u8], value_len: usize) -> Result<(), OpError> {
+    if key.len() > KEY_BYTES_MAX {
+        return Err(OpError::KeyTooLong);
+    }
+    if value_len > VALUE_BYTES_MAX {
+        return Err(OpError::ValueTooLong);
+    }
+    Ok(())
+}
+
+/// A decimal number of 64 bits, written the one way Redis takes: no `+`, no spaces, no leading
+/// zeros, no `-0`.
+pub(crate) fn parse_integer(text: &[u8]) -> Option<i64> {
+    let digits = text.strip_prefix(b"-").unwrap_or(text);
+    let canonical = match digits {
+        [b'0'] => digits.len() == text.len(),
+        [b'1'..=b'9', rest @ ..] => rest.iter().all(u8::is_ascii_digit),
+        _ => false,
+    };
+    // Checked to be ASCII just now.
+    if canonical { std::str::from_utf8(text).ok()?.parse().ok() } else { None }
+}
+
+#[cfg(test)]
+#[path = "data_tests.rs"]
+mod tests;

@@ -1,0 +1,198 @@
+//! The replicated state machine: the data, and the sessions that make each request count once.
+//! Pure; what becomes of it depends on the log alone.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use oarlock_raft::{EntryId, RestoreError, StateMachine};
+
+use crate::data::{Budget, Data};
+use crate::op::{Answer, Answers, Op};
+use crate::request::Request;
+use crate::session::{Admission, Limits, Refused, SessionTable};
+use crate::snapshot;
+
+/// What applying a request comes to: its answers, or why it was not executed.
+pub type Outcome = Result<Answers, Refused>;
+
+/// Numbers about the state that may be looked at from outside without asking the machine.
+///
+/// Written by the machine after each entry; a reader sees a value that was true at this peer a
+/// moment ago, and that may be behind the leader's. For display, never for decisions.
+#[derive(Debug, Default)]
+pub struct Gauges {
+    /// How many keys there are.
+    pub keys: AtomicU64,
+    /// The sum of the lengths of all keys and values.
+    pub data_bytes: AtomicU64,
+    /// How many clients have a session.
+    pub sessions: AtomicU64,
+}
+
+/// The key-value store as a state machine.
+#[derive(Debug)]
+pub struct KvMachine {
+    data: Data,
+    sessions: SessionTable,
+    limits: Limits,
+    gauges: Arc<Gauges>,
+}
+
+impl Default for KvMachine {
+    fn default() -> Self {
+        Self::new(Limits::default())
+    }
+}
+
+impl KvMachine {
+    /// An empty store.
+    pub fn new(limits: Limits) -> Self {
+        let (data, sessions) = (Data::default(), SessionTable::new(limits));
+        Self { data, sessions, limits, gauges: Arc::default() }
+    }
+
+    /// The numbers to look at from outside.
+    pub fn gauges(&self) -> Arc<Gauges> {
+        Arc::clone(&self.gauges)
+    }
+
+    /// Executes the request of the entry at `index`, unless its session knows better.
+    pub fn apply_at(&mut self, index: u64, request: Request) -> Outcome {
+        let Request { client, seq, acked_below, ops } = request;
+        let outcome = match self.sessions.admit(index, client, seq, acked_below) {
+            Admission::Remembered(answers) => Ok(answers),
+            Admission::Refused(reason) => Err(reason),
+            Admission::Execute => {
+                let mut budget = Budget::default();
+                let answers: Vec<Answer> =
+                    ops.into_iter().map(|op| self.data.execute(op, &mut budget)).collect();
+                let answers = Answers::from(answers);
+                self.sessions.remember(client, seq, answers.clone());
+                Ok(answers)
+            }
+        };
+        self.publish();
+        outcome
+    }
+
+    /// Answers operations that only read, all at this one point of the log.
+    ///
+    /// # Panics
+    ///
+    /// If one of them does not only read: that has no place outside the log.
+    pub fn read(&self, ops: &[Op]) -> Answers {
+        let mut budget = Budget::default();
+        let answers: Vec<Answer> = ops.iter().map(|op| self.data.read(op, &mut budget)).collect();
+        Answers::from(answers)
+    }
+
+    /// The whole state as bytes; equal states give equal bytes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        snapshot::encode(&self.sessions, &self.data)
+    }
+
+    /// Replaces the state by the one of `bytes`. On an error, which says what is wrong with them,
+    /// the state stays as it was.
+    pub fn replace_by(&mut self, bytes: &[u8]) -> Result<(), String> {
+        (self.sessions, self.data) = snapshot::decode(bytes, self.limits)?;
+        self.publish();
+        Ok(())
+    }
+
+    fn publish(&self) {
+        self.gauges.keys.store(self.data.len() as u64, Ordering::Relaxed);
+        self.gauges.data_bytes.store(self.data.len_bytes(), Ordering::Relaxed);
+        self.gauges.sessions.store(self.sessions.len() as u64, Ordering::Relaxed);
+    }
+}
+
+impl StateMachine for KvMachine {
+    type Command = Request;
+    type Output = Outcome;
+
+    fn apply(&mut self, id: EntryId, command: Request) -> Outcome {
+        self.apply_at(id.index, command)
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        self.to_bytes()
+    }
+
+    fn restore(&mut self, snapshot: &[u8]) -> Result<(), RestoreError> {
+        self.replace_by(snapshot).map_err(RestoreError)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::op::Bytes;
+    use crate::request::ClientId;
+
+    fn append(seq: u64, acked_below: u64, text: &str) -> Request {
+        let client = ClientId { born: 0, nonce: 7 };
+        let op = Op::Append { key: Bytes::from(b"k"), value: Bytes::from(text.as_bytes()) };
+        Request { client, seq, acked_below, ops: vec![op] }
+    }
+
+    fn value(machine: &KvMachine) -> Vec<u8> {
+        match &machine.read(&[Op::Get { key: Bytes::from(b"k") }])[0] {
+            Answer::Bytes(bytes) => bytes.to_vec(),
+            Answer::Nil => Vec::new(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_repeated_request_takes_effect_once_and_gets_the_same_answers() {
+        let mut machine = KvMachine::default();
+        let first = machine.apply_at(1, append(1, 1, "a")).unwrap();
+        assert_eq!(machine.apply_at(2, append(2, 1, "b")).unwrap()[0], Answer::Integer(2));
+        assert_eq!(machine.apply_at(3, append(1, 1, "a")).unwrap(), first);
+        assert_eq!(value(&machine), b"ab");
+    }
+
+    #[test]
+    fn the_memory_of_requests_survives_a_snapshot() {
+        let mut machine = KvMachine::default();
+        machine.apply_at(1, append(1, 1, "a")).unwrap();
+        let mut restored = KvMachine::default();
+        restored.replace_by(&machine.to_bytes()).unwrap();
+        assert_eq!(restored.gauges().keys.load(Ordering::Relaxed), 1);
+        assert_eq!(restored.apply_at(2, append(1, 1, "a")).unwrap()[0], Answer::Integer(1));
+        assert_eq!(value(&restored), b"a");
+        assert_eq!(restored.to_bytes().len(), machine.to_bytes().len());
+    }
+
+    #[test]
+    fn one_failed_operation_fails_alone() {
+        let mut machine = KvMachine::default();
+        let key = || Bytes::from(b"k");
+        let put = Op::Put { key: key(), value: Bytes::from(b"text") };
+        let request = Request {
+            ops: vec![put, Op::IncrBy { key: key(), by: 1 }, Op::StrLen { key: key() }],
+            ..append(1, 1, "")
+        };
+        let answers = machine.apply_at(1, request).unwrap();
+        assert_eq!(answers[0], Answer::Ok);
+        assert!(matches!(answers[1], Answer::Error(_)));
+        assert_eq!(answers[2], Answer::Integer(4));
+    }
+
+    #[test]
+    fn a_tiny_store_has_a_tiny_snapshot() {
+        let mut machine = KvMachine::default();
+        for index in 1..100 {
+            machine.apply_at(index, append(index, index, "")).unwrap();
+        }
+        assert!(machine.to_bytes().len() <= 120, "{} bytes", machine.to_bytes().len());
+    }
+
+    #[test]
+    fn a_bad_snapshot_leaves_the_state_alone() {
+        let mut machine = KvMachine::default();
+        machine.apply_at(1, append(1, 1, "a")).unwrap();
+        machine.replace_by(b"nonsense").unwrap_err();
+        assert_eq!(value(&machine), b"a");
+    }
+}

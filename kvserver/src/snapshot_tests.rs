@@ -1,0 +1,101 @@
+//! Round trips, canonical bytes, and bytes nobody wrote.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::machine::KvMachine;
+use crate::op::{Bytes, Op};
+use crate::request::Request;
+
+/// A machine that has seen some of everything.
+fn machine(steps: &[(u64, u64, Vec<u8>, Vec<u8>)]) -> KvMachine {
+    let mut machine = KvMachine::new(limits());
+    for (n, (nonce, seq, key, value)) in steps.iter().enumerate() {
+        let index = n as u64 + 1;
+        let client = ClientId { born: 0, nonce: *nonce };
+        let (key, value) = (Bytes::from(key.clone()), Bytes::from(value.clone()));
+        let ops = vec![Op::Append { key: key.clone(), value }, Op::Get { key }];
+        let request = Request { client, seq: *seq, acked_below: seq.saturating_sub(3), ops };
+        drop(machine.apply_at(index, request));
+    }
+    machine
+}
+
+fn limits() -> Limits {
+    Limits { sessions: 3, bytes_per_session: 400, ..Limits::default() }
+}
+
+fn steps() -> impl Strategy<Value = Vec<(u64, u64, Vec<u8>, Vec<u8>)>> {
+    let bytes = || proptest::collection::vec(any::<u8>(), 0..6);
+    proptest::collection::vec((0..5u64, 1..9u64, bytes(), bytes()), 0..40)
+}
+
+proptest! {
+    #[test]
+    fn a_state_comes_back_as_it_was(steps in steps()) {
+        let bytes = machine(&steps).to_bytes();
+        let mut restored = KvMachine::new(limits());
+        restored.replace_by(&bytes).unwrap();
+        prop_assert_eq!(restored.to_bytes(), bytes);
+    }
+
+    #[test]
+    fn bytes_nobody_wrote_are_an_error_or_a_canonical_state(
+        steps in steps(),
+        cut in any::<prop::sample::Index>(),
+        at in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+    ) {
+        let good = machine(&steps).to_bytes();
+        let mut restored = KvMachine::new(limits());
+        let cut = cut.index(good.len());
+        prop_assert!(restored.replace_by(&good[..cut]).is_err(), "cut at {}", cut);
+        let mut changed = good;
+        let at = at.index(changed.len());
+        changed[at] = byte;
+        if restored.replace_by(&changed).is_ok() {
+            prop_assert_eq!(restored.to_bytes(), changed);
+        }
+    }
+
+    #[test]
+    fn garbage_never_panics(mut bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        if let Some(first) = bytes.first_mut() {
+            *first = VERSION;
+        }
+        drop(decode(&bytes, limits()));
+    }
+}
+
+#[test]
+fn the_order_of_writing_leaves_no_trace() {
+    let write = |order: &[&str]| {
+        let mut data = Data::default();
+        for key in order {
+            let op = Op::Put { key: Bytes::from(key.as_bytes()), value: Bytes::from(b"v") };
+            data.execute(op, &mut crate::data::Budget::default());
+        }
+        encode(&SessionTable::new(limits()), &data)
+    };
+    assert_eq!(write(&["a", "b", "c"]), write(&["c", "a", "b", "a"]));
+}
+
+#[test]
+fn claimed_counts_are_not_believed() {
+    let mut bytes = vec![VERSION];
+    bytes.extend([0; 8]);
+    bytes.extend(u64::MAX.to_le_bytes());
+    assert!(decode(&bytes, limits()).is_err());
+    let mut bytes = vec![VERSION];
+    bytes.extend([0; 16]);
+    bytes.extend(1u64.to_le_bytes());
+    bytes.extend(u32::MAX.to_le_bytes());
+    let Err(reason) = decode(&bytes, limits()) else { panic!("accepted") };
+    assert!(reason.contains("more than"), "{reason}");
+}
+
+#[test]
+fn another_version_is_named() {
+    let Err(reason) = decode(&[9], limits()) else { panic!("accepted") };
+    assert_eq!(reason, "snapshot version 9, but this build reads 1");
+}
