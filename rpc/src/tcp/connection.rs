@@ -20,7 +20,10 @@ const BROKE_OFF: u8 = 0;
 pub(super) fn serve(shared: &Shared, id: u64, stream: TcpStream, remote: SocketAddr) {
     let deadline = Instant::now() + shared.options.handshake_timeout;
     let serves = |role| shared.service(role).is_some();
-    let hello = match handshake::accept(&stream, shared.options.identity, serves, deadline) {
+    let shaken = socket::tune(&stream)
+        .map_err(HandshakeError::from)
+        .and_then(|()| handshake::accept(&stream, shared.options.identity, serves, deadline));
+    let hello = match shaken {
         Ok(hello) => hello,
         Err(HandshakeError::Refused(refusal)) => {
             shared.refusals.log(remote, refusal.code(), refusal);
@@ -57,7 +60,6 @@ fn serve_requests(
     remote: SocketAddr,
     hello: Hello,
 ) -> io::Result<ReadError> {
-    socket::tune(&stream)?;
     let out = Arc::new(Outgoing::new(stream, shared.options.unsent_bytes_max));
     let _writer = Writer::spawn(&out, shared.thread_name("out"))?;
     let mut unknown_logged = false;

@@ -18,6 +18,9 @@ use super::frame::Header;
 use super::queue::{Queue, SLICES_MAX};
 use super::socket;
 
+/// More unsent bytes than this are left to the writer thread: to copy them takes longer than to
+/// wake it, and the sender has other things to do.
+const INLINE_LEN_MAX: usize = 128 << 10;
 /// How often a sender that is not the writer thread goes on for what others queued meanwhile.
 const SEND_ROUNDS: usize = 4;
 /// A reader takes no more requests while this many bytes of replies are unsent.
@@ -149,7 +152,7 @@ impl Outgoing {
         let Some(mut desk) = state.desk.take() else { return };
         let mut outcome = Ok(());
         for _ in 0..SEND_ROUNDS {
-            if !state.refill(&mut desk) {
+            if state.unsent > INLINE_LEN_MAX || !state.refill(&mut desk) {
                 break;
             }
             let sent = MutexGuard::unlocked(&mut state, || {

@@ -15,8 +15,11 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(3);
 #[cfg(target_os = "linux")]
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(15);
 
-/// Prepares a connected socket: no delay for small messages, and a dead remote is noticed.
+/// Prepares a connected socket, whatever was done to it before: calls on it wait, small messages
+/// are not delayed, and a dead remote is noticed.
 pub(super) fn tune(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nonblocking(false)?;
+    stream.set_write_timeout(None)?;
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
     let probes = TcpKeepalive::new().with_time(IDLE_BEFORE_PROBE).with_interval(PROBE_INTERVAL);

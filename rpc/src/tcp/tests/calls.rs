@@ -166,6 +166,8 @@ fn a_stream_that_was_accepted_elsewhere_is_served() {
     let mut first = [0];
     assert_eq!(stream.peek(&mut first).unwrap(), 1);
     assert_eq!(first[0], crate::tcp::FIRST_BYTE);
+    // As an event loop would hand it over.
+    stream.set_nonblocking(true).unwrap();
     server.serve_stream(stream);
     assert_eq!(call.wait(), Some(vec![3]));
 }

@@ -181,6 +181,7 @@ fn the_silent_make_room_for_those_who_speak() {
 fn there_is_a_limit_to_connections() {
     let fixture = Fixture::with(|mut options| {
         options.connections_max = 1;
+        options.handshake_timeout = 10 * PATIENCE;
         options
     });
     let first = fixture.end();
