@@ -107,8 +107,8 @@ impl Reader<'_> {
         if len < HEAD_BYTES as u64 {
             return Err(files.damaged(&name, len, "it is cut short"));
         }
-        let bytes = file.read_at(0, len)?;
-        let head = SegmentHead::decode(&bytes[..HEAD_BYTES]).map_err(|fault| match fault {
+        let head = file.read_at(0, HEAD_BYTES as u64)?;
+        let head = SegmentHead::decode(&head).map_err(|fault| match fault {
             BlockFault::Newer(_) => files.foreign(&name, fault.to_string()),
             BlockFault::Damaged => files.damaged(&name, 0, format!("the head: {fault}")),
         })?;
@@ -126,7 +126,8 @@ impl Reader<'_> {
             return Err(files.damaged(&name, len.min(head.file_bytes), what));
         }
         self.check_continues(&head)?;
-        Ok((head, bytes))
+        // Only now: the head vouches for the length.
+        Ok((head, file.read_at(0, len)?))
     }
 
     fn check_continues(&mut self, head: &SegmentHead) -> Result<(), StorageError> {

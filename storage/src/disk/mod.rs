@@ -126,19 +126,24 @@ impl DiskPersister {
         self.identity.cluster_id
     }
 
-    /// Runs `change` unless something failed before, and remembers if it fails.
+    /// Runs `change`, which may write, unless something failed before. It is taken to have failed
+    /// until it has returned, so that a panic on the way is the end as well.
     fn latched<T>(
         &mut self,
         change: impl FnOnce(&mut Self) -> Result<T, StorageError>,
     ) -> Result<T, StorageError> {
-        if let Some(failure) = &self.failure {
-            return Err(StorageError::Latched(failure.clone()));
-        }
+        self.check_alive()?;
+        self.failure = Some("a call did not return".to_owned());
         let result = change(self);
-        if let Err(error) = &result {
-            self.failure = Some(error.to_string());
-        }
+        self.failure = result.as_ref().err().map(ToString::to_string);
         result
+    }
+
+    fn check_alive(&self) -> Result<(), StorageError> {
+        match &self.failure {
+            Some(failure) => Err(StorageError::Latched(failure.clone())),
+            None => Ok(()),
+        }
     }
 
     /// Makes `batch`, and `mark` behind it, durable in one step.
@@ -196,10 +201,9 @@ impl Persister for DiskPersister {
     }
 
     fn persist(&mut self, batch: &Batch) -> Result<(), StorageError> {
-        self.latched(|this| {
-            this.shape.check(batch);
-            this.write(batch, None)
-        })
+        self.check_alive()?;
+        self.shape.check(batch);
+        self.latched(|this| this.write(batch, None))
     }
 
     fn snapshot_stage(&self) -> Arc<dyn SnapshotStage> {
@@ -211,10 +215,10 @@ impl Persister for DiskPersister {
         batch: &Batch,
         staged: StagedSnapshot,
     ) -> Result<Snapshot, StorageError> {
+        self.check_alive()?;
+        self.shape.check(batch);
+        let resets_log = self.shape.resets_log(batch, staged.meta.last_included);
         self.latched(|this| {
-            this.shape.check(batch);
-            let last_included = staged.meta.last_included;
-            let resets_log = this.shape.resets_log(batch, last_included);
             let (snapshot, reference) =
                 snapshot::publish(&this.files, staged, resets_log, this.map_snapshots)?;
             let replaces_damaged = this.current_is_damaged;

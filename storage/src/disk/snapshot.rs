@@ -146,13 +146,14 @@ pub(crate) struct Staged {
 
 /// Gives a staged snapshot its name, durably. It is not current before the log says so.
 pub(crate) fn publish(
-    files: &Files,
+    files: &Arc<Files>,
     staged: StagedSnapshot,
     resets_log: bool,
     map: bool,
 ) -> Result<(Snapshot, SnapshotRef), StorageError> {
     let StagedSnapshot { meta, handle } = staged;
     let mut staged = *handle.downcast::<Staged>().expect("staged by this persister");
+    assert!(Arc::ptr_eq(files, &staged.aside.files), "staged by this persister");
     let name = name(meta.last_included);
     files.rename(&staged.aside.name, &name)?;
     staged.aside.is_published = true;

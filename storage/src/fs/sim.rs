@@ -45,9 +45,13 @@ struct Disk {
     /// How many syncs of files were tried.
     syncs: u64,
     plan: Option<(u64, Fault)>,
-    /// The file whose sync failed, and how often it was synced since: nobody may try again.
+    /// How many reads will still succeed, if that is limited.
+    reads_left: Option<u64>,
+    /// The machine went down: nothing works any more.
     is_down: bool,
+    /// The planned fault has come.
     failed: bool,
+    /// What was tried after it.
     after_failure: Vec<&'static str>,
 }
 
@@ -93,6 +97,11 @@ impl SimFs {
         let mut disk = self.0.lock();
         let at = disk.operations + operation;
         disk.plan = Some((at, fault));
+    }
+
+    /// Lets `count` more reads succeed, and fails the one after them.
+    pub(crate) fn plan_read_error(&self, count: u64) {
+        self.0.lock().reads_left = Some(count);
     }
 
     /// How many changes were tried so far.
@@ -198,6 +207,7 @@ impl Disk {
     fn restart(&mut self) {
         self.is_locked = false;
         self.plan = None;
+        self.reads_left = None;
         self.is_down = false;
         self.failed = false;
         self.after_failure.clear();
@@ -330,7 +340,16 @@ impl FsFile for SimFile {
     }
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        let disk = self.disk.lock();
+        let mut disk = self.disk.lock();
+        match &mut disk.reads_left {
+            Some(0) => {
+                disk.reads_left = None;
+                disk.failed = true;
+                return Err(io::Error::other("the disk cannot read it"));
+            }
+            Some(left) => *left -= 1,
+            None => {}
+        }
         let content = &disk.files[self.file].current;
         let start = offset as usize;
         let found = content.get(start..start + buffer.len()).ok_or(io::ErrorKind::UnexpectedEof)?;

@@ -104,7 +104,7 @@ fn every_crash_leaves_the_old_state_or_the_new() {
 
 /// How many distinct states of the disk are tried; `OARLOCK_CRASH_STATES` asks for more.
 fn crash_states() -> usize {
-    std::env::var("OARLOCK_CRASH_STATES").map_or(20_000, |count| count.parse().expect("a number"))
+    std::env::var("OARLOCK_CRASH_STATES").map_or(100_000, |count| count.parse().expect("a number"))
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::open;
-use super::workload::{Model, Step, perform, random_steps};
+use super::workload::{Model, Step, perform, random_steps, run};
 use crate::disk::DiskPersister;
 use crate::fs::sim::{Fault, SimFs};
 use crate::{Batch, Entry, EntryId, HardState, Persister, StorageError};
@@ -107,4 +107,49 @@ fn a_failed_sync_is_not_forgotten_by_a_restart() {
     assert_eq!(found.entries.len(), 2, "the entry can be read");
     let found = open(&restarted.after_power_cut(|| false)).unwrap().load();
     assert_eq!(found.entries.len(), 2, "and once it was vouched for, it is durable");
+}
+
+#[test]
+fn a_read_that_fails_is_neither_damage_nor_the_end_of_the_log() {
+    let reference = SimFs::new();
+    let expected = run(&reference, &random_steps(4, 40)).acked;
+    let before = reference.contents();
+    for count in 0.. {
+        let fs = reference.after_kill();
+        fs.plan_read_error(count);
+        let opened = open(&fs).map(|mut persister| Model::of(&persister.load()));
+        if !fs.has_failed() {
+            assert_eq!(opened.unwrap(), expected);
+            assert!(count >= 10, "{count} reads");
+            break;
+        }
+        let error = opened.unwrap_err();
+        assert!(matches!(error, StorageError::Io { .. }), "read {count}: {error}");
+        assert!(fs.contents() == before, "read {count}: nothing is changed");
+    }
+}
+
+#[test]
+fn an_opening_that_fails_can_be_repeated() {
+    let faults = [Fault::Error(io::ErrorKind::Other), Fault::Short];
+    for (fault, seed) in faults.into_iter().flat_map(|fault| (0..12).map(move |seed| (fault, seed)))
+    {
+        let reference = SimFs::new();
+        let expected = run(&reference, &random_steps(seed, 30)).acked;
+        for operation in 0.. {
+            let fs = reference.after_kill();
+            fs.plan(operation, fault);
+            let failed = open(&fs).is_err();
+            if !fs.has_failed() {
+                break;
+            }
+            assert!(failed, "seed {seed}: operation {operation} failed unnoticed");
+            for fs in [fs.after_kill(), fs.after_power_cut(|| false), fs.after_power_cut(|| true)] {
+                let found = Model::of(&open(&fs).unwrap().load());
+                assert_eq!(found, expected, "seed {seed}, operation {operation}");
+                let later = open(&fs.after_power_cut(|| false)).unwrap().load();
+                assert_eq!(Model::of(&later), expected, "seed {seed}, operation {operation}");
+            }
+        }
+    }
 }
