@@ -171,7 +171,7 @@ fn rehome(files: &Files, segment_bytes: u64, last: &LastSegment) -> Result<Segme
     let LastSegment { head, bytes, end, is_torn, lost } = last;
     let (end_at, mut next_batch, _) = *end;
     let name = segment::name(head.number);
-    if next_batch == head.first_batch + head.born_batches && !is_torn && lost.is_none() {
+    if next_batch - head.first_batch == head.born_batches && !is_torn && lost.is_none() {
         return Ok(Segment::new(files.open(&name, OpenMode::Write)?, head, *end));
     }
     let end_at = usize::try_from(end_at).expect("it is a position in these bytes");

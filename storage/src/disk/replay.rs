@@ -76,10 +76,11 @@ impl Replay {
 
     fn append(&mut self, header: &BatchHeader, mut payload: &[u8]) -> Result<(), String> {
         let first_index = header.first.index;
-        if header.entry_count > 0 && first_index != self.state.last_index + 1 {
+        if header.entry_count > 0 && Some(first_index) != self.state.last_index.checked_add(1) {
             return Err(format!("leaves a gap behind entry {}", self.state.last_index));
         }
-        for index in first_index..first_index + u64::from(header.entry_count) {
+        let end_index = first_index.checked_add(u64::from(header.entry_count));
+        for index in first_index..end_index.ok_or("counts past the last index there is")? {
             let (entry, rest) = split_entry(payload, index).ok_or("has an entry cut short")?;
             let floor = self.state.last_term.unwrap_or(0);
             if entry.id.term < floor || entry.id.term > header.last_term {

@@ -109,7 +109,10 @@ impl<'a> Scan<'a> {
         if header.salt != self.salt {
             return Err(self.defect(format!("{header} belongs to another file")));
         }
-        if header.number != self.number || header.previous_chain != self.chain {
+        if header.number != self.number
+            || header.number == u64::MAX
+            || header.previous_chain != self.chain
+        {
             let expected = self.number;
             return Err(self.defect(format!("{header} stands where batch {expected} belongs")));
         }

@@ -5,6 +5,9 @@
 //! combination. Only two things are taken for granted: a sector is written whole or not at all, and
 //! a rename is.
 
+mod file;
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
@@ -13,7 +16,6 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::{Fs, FsFile, LockGuard, OpenMode};
-use crate::SnapshotBytes;
 
 const SECTOR: usize = 512;
 
@@ -264,7 +266,7 @@ impl Fs for SimFs {
             disk.rename_now(NameChange::Link(name.clone(), file));
         }
         let file = *disk.names.get(&name).ok_or(io::ErrorKind::NotFound)?;
-        Ok(Arc::new(SimFile {
+        Ok(Arc::new(file::SimFile {
             disk: Arc::clone(&self.0),
             file,
             is_writable: mode != OpenMode::Read,
@@ -309,140 +311,6 @@ impl Fs for SimFs {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         disk.is_locked = true;
-        Ok(Box::new(SimLock(Arc::clone(&self.0))))
-    }
-}
-
-/// The lock is not a file here: who owns it is of no interest to a disk.
-struct SimLock(Arc<Mutex<Disk>>);
-
-impl LockGuard for SimLock {
-    fn describe(&self, _text: &str) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Drop for SimLock {
-    fn drop(&mut self) {
-        self.0.lock().is_locked = false;
-    }
-}
-
-struct SimFile {
-    disk: Arc<Mutex<Disk>>,
-    file: usize,
-    is_writable: bool,
-}
-
-impl FsFile for SimFile {
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.disk.lock().files[self.file].current.len() as u64)
-    }
-
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        let mut disk = self.disk.lock();
-        match &mut disk.reads_left {
-            Some(0) => {
-                disk.reads_left = None;
-                disk.failed = true;
-                return Err(io::Error::other("the disk cannot read it"));
-            }
-            Some(left) => *left -= 1,
-            None => {}
-        }
-        let content = &disk.files[self.file].current;
-        let start = offset as usize;
-        let found = content.get(start..start + buffer.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
-        buffer.copy_from_slice(found);
-        Ok(())
-    }
-
-    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        assert!(self.is_writable, "opened to read");
-        let mut disk = self.disk.lock();
-        let fault = disk.change("write")?;
-        let bytes = if fault.is_some() { &bytes[..bytes.len() / 2] } else { bytes };
-        let inode = &mut disk.files[self.file];
-        let (start, end) = (offset as usize, offset as usize + bytes.len());
-        if inode.current.len() < end {
-            inode.current.resize(end, 0);
-        }
-        inode.current[start..end].copy_from_slice(bytes);
-        inode.dirty.extend(start / SECTOR..end.div_ceil(SECTOR));
-        match fault {
-            Some(_) => Err(io::ErrorKind::StorageFull.into()),
-            None => Ok(()),
-        }
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        let mut disk = self.disk.lock();
-        disk.syncs += 1;
-        let fault = disk.change("sync")?;
-        let inode = &mut disk.files[self.file];
-        let dirty = std::mem::take(&mut inode.dirty);
-        if let Some(Fault::Error(kind)) = fault {
-            return Err(kind.into());
-        }
-        for sector in dirty {
-            write_sector(&mut inode.durable, &inode.current, sector);
-        }
-        Ok(())
-    }
-
-    fn set_read_only(&self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn map(&self, offset: u64, len: usize) -> io::Result<Arc<dyn SnapshotBytes>> {
-        let mut content = vec![0; len];
-        self.read_exact_at(&mut content, offset)?;
-        Ok(Arc::new(content))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn fs_with_unsynced_sectors() -> SimFs {
-        let fs = SimFs::new();
-        let file = fs.open(Path::new("d/f"), OpenMode::Create).unwrap();
-        file.write_all_at(&[1; 1024], 0).unwrap();
-        file.sync_data().unwrap();
-        fs.sync_dir(Path::new("d")).unwrap();
-        file.write_all_at(&[2; 1024], 0).unwrap();
-        fs
-    }
-
-    #[test]
-    fn a_power_cut_takes_what_was_not_synced() {
-        let fs = fs_with_unsynced_sectors();
-        assert_eq!(fs.choices(), 2);
-        assert_eq!(fs.after_kill().content("f"), Some(vec![2; 1024]));
-        assert_eq!(fs.after_power_cut(|| false).content("f"), Some(vec![1; 1024]));
-        let mut turn = false;
-        let mixed = fs.after_power_cut(|| std::mem::replace(&mut turn, true));
-        assert_eq!(mixed.content("f"), Some([[1; 512], [2; 512]].concat()));
-    }
-
-    #[test]
-    fn a_failed_sync_leaves_what_it_lost_readable() {
-        let fs = fs_with_unsynced_sectors();
-        let file = fs.open(Path::new("d/f"), OpenMode::Write).unwrap();
-        fs.plan(0, Fault::Error(io::ErrorKind::Other));
-        file.sync_data().unwrap_err();
-        file.sync_data().unwrap();
-        assert_eq!(fs.after_kill().content("f"), Some(vec![2; 1024]));
-        assert_eq!(fs.after_power_cut(|| true).content("f"), Some(vec![1; 1024]));
-        assert_eq!(fs.after_failure(), ["sync"]);
-    }
-
-    #[test]
-    fn unsynced_names_are_lost() {
-        let fs = fs_with_unsynced_sectors();
-        fs.rename(Path::new("d/f"), Path::new("d/g")).unwrap();
-        assert!(fs.after_power_cut(|| false).content("f").is_some());
-        assert!(fs.after_power_cut(|| true).content("g").is_some());
+        Ok(Box::new(file::SimLock(Arc::clone(&self.0))))
     }
 }

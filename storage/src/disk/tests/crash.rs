@@ -156,29 +156,47 @@ fn a_killed_process_vouches_only_for_what_is_durable() {
     }
 }
 
+/// Crashes an opening of `crashed` before each of its operations, and calls `visit` with what that
+/// can leave, if the process alone dies and if the power goes.
+fn each_crash_of_opening(
+    crashed: &SimFs,
+    random: &mut fastrand::Rng,
+    mut visit: impl FnMut(&SimFs, u64, &mut fastrand::Rng),
+) {
+    for operation in 0.. {
+        let again = crashed.after_kill();
+        again.plan(operation, Fault::Crash);
+        let opened = open(&again);
+        if !again.has_failed() {
+            break;
+        }
+        assert!(opened.is_err(), "a crash is not survived");
+        visit(&again.after_power_cut(|| random.bool()), operation, random);
+        visit(&again.after_kill(), operation, random);
+    }
+}
+
 #[test]
-fn a_crash_during_recovery_from_a_crash_is_survived() {
-    let mut states = 0;
+fn a_crash_during_recovery_from_a_crash_is_survived_two_levels_deep() {
+    let (mut states, mut deep_states) = (0, 0);
     let mut random = fastrand::Rng::with_seed(9);
     each_crash(&standard(), 4, 1, |crashed, progress, context| {
         if random.u8(..) > 40 {
             return;
         }
-        for operation in 0.. {
-            let again = crashed.after_kill();
-            again.plan(operation, Fault::Crash);
-            let opened = open(&again);
-            if !again.has_failed() {
-                break;
-            }
-            assert!(opened.is_err(), "{context}");
-            let survives = again.after_power_cut(|| random.bool());
-            check(&survives, progress, &format!("{context}, then {operation}"));
-            check(&again.after_kill(), progress, &format!("{context}, then {operation}"));
+        each_crash_of_opening(crashed, &mut random, |once, first, random| {
+            check(once, progress, &format!("{context}, then {first}"));
             states += 1;
-        }
+            if random.u8(..) > 40 {
+                return;
+            }
+            each_crash_of_opening(once, random, |twice, second, _| {
+                check(twice, progress, &format!("{context}, then {first}, then {second}"));
+                deep_states += 1;
+            });
+        });
     });
-    assert!(states > 500, "{states} states");
+    assert!(states > 500 && deep_states > 1000, "{states} and {deep_states} states");
 }
 
 fn append(index: u64, len: usize, fill: u8) -> Batch {

@@ -5,6 +5,7 @@ mod damage;
 mod directory;
 mod failure;
 mod golden;
+mod hostile;
 mod model;
 mod restart;
 mod workload;

@@ -1,7 +1,8 @@
 //! What opening does and does not change.
 
-use super::open;
 use super::workload::{Model, random_steps, run};
+use super::{open, open_with, options};
+use crate::disk::DiskOptions;
 use crate::disk::format::VoteSlot;
 use crate::fs::sim::{Fault, SimFs};
 use crate::{Batch, Entry, EntryId, HardState, Persister, SnapshotMeta};
@@ -216,4 +217,23 @@ fn a_vote_that_is_vouched_for_is_in_both_places() {
         let slot = VoteSlot::decode(&slot).unwrap();
         assert_eq!(slot.hard_state, hard_state, "crash at operation {operation}");
     }
+}
+
+#[test]
+fn equal_snapshots_of_two_peers_are_equal_files() {
+    let file = |node_id: u64, restarts: bool| {
+        let fs = SimFs::new();
+        let options = DiskOptions { node_id, ..options() };
+        let mut persister = open_with(&fs, &options).unwrap();
+        for index in 1..=9 {
+            persister.persist(&append(index, 400)).unwrap();
+            if restarts {
+                drop(persister);
+                persister = open_with(&fs, &options).unwrap();
+            }
+        }
+        snapshot(&mut persister, 7);
+        fs.content("snapshot-00000000000000000007-00000000000000000001.snap").unwrap()
+    };
+    assert_eq!(file(1, false), file(2, true));
 }

@@ -1,0 +1,79 @@
+//! Batches: what is written comes back, and no damage passes.
+
+use super::*;
+
+fn sample() -> BatchHeader {
+    let snapshot = SnapshotRef {
+        last_included: EntryId::new(1, 2),
+        content_bytes: 3,
+        footer_crc: 4,
+        resets_log: true,
+    };
+    BatchHeader {
+        salt: 5,
+        number: 6,
+        first: EntryId::new(7, 8),
+        last_term: 9,
+        entry_count: 10,
+        previous_chain: 11,
+        changes: Changes {
+            hard_state: Some((Generation(12), HardState { current_term: 13, voted_for: Some(14) })),
+            truncate_from: Some(15),
+            mark: Some(Mark { snapshot, replaces_damaged: true }),
+        },
+        ..BatchHeader::default()
+    }
+}
+
+fn stamped(header: BatchHeader, data: &[u8]) -> (Vec<u8>, u32) {
+    let mut buffer = vec![1; 3];
+    begin_batch(&mut buffer);
+    push_entry(&mut buffer, &Entry { id: EntryId::new(7, 8), tag: 1, data: data.into() });
+    let chain = stamp(header, &mut buffer);
+    (buffer, chain)
+}
+
+#[test]
+fn a_batch_comes_back_as_it_was() {
+    for (data_bytes, sectors) in [(0, 1), (347, 1), (348, 2), (347 + 512 * 4, 5)] {
+        let (batch, chain) = stamped(sample(), &vec![0; data_bytes]);
+        assert_eq!(batch.len(), sectors * SECTOR_BYTES);
+        let (header, found_chain) = BatchHeader::decode(&batch).unwrap();
+        assert_eq!(chain, found_chain);
+        assert!(header.body_is_good(&batch));
+        assert_eq!(header.zero_sectors as usize, sectors.saturating_sub(2));
+        assert_eq!(header.changes, sample().changes);
+        assert_eq!(header.extent(), batch.len());
+    }
+}
+
+#[test]
+fn every_flipped_bit_is_found() {
+    let (mut batch, _) = stamped(sample(), &[9; 900]);
+    let good = |batch: &[u8]| {
+        BatchHeader::decode(batch).is_some_and(|(header, _)| header.body_is_good(batch))
+    };
+    assert!(good(&batch));
+    for bit in 0..batch.len() * 8 {
+        batch[bit / 8] ^= 1 << (bit % 8);
+        assert!(!good(&batch), "bit {bit}");
+        batch[bit / 8] ^= 1 << (bit % 8);
+    }
+}
+
+#[test]
+fn a_moved_batch_is_good_in_its_new_place() {
+    let (mut batch, chain) = stamped(sample(), &[9; 900]);
+    let moved_chain = restamp(&mut batch, 77, 78);
+    let (header, _) = BatchHeader::decode(&batch).unwrap();
+    assert!(header.body_is_good(&batch));
+    assert_eq!((header.salt, header.previous_chain), (77, 78));
+    assert_ne!(chain, moved_chain);
+}
+
+#[test]
+fn a_seal_is_one_sector() {
+    let frame = seal_frame(1, 2, 3);
+    assert_eq!(frame.len(), SECTOR_BYTES);
+    assert!(BatchHeader::decode(&frame).unwrap().0.is_seal);
+}

@@ -1,0 +1,99 @@
+//! The simulated disk's open files and its lock.
+
+use std::io;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::{Disk, Fault, SECTOR, write_sector};
+use crate::SnapshotBytes;
+use crate::fs::{FsFile, LockGuard};
+
+/// The lock is not a file here: who owns it is of no interest to a disk.
+pub(super) struct SimLock(pub(super) Arc<Mutex<Disk>>);
+
+impl LockGuard for SimLock {
+    fn describe(&self, _text: &str) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for SimLock {
+    fn drop(&mut self) {
+        self.0.lock().is_locked = false;
+    }
+}
+
+/// An open file.
+pub(super) struct SimFile {
+    pub(super) disk: Arc<Mutex<Disk>>,
+    pub(super) file: usize,
+    pub(super) is_writable: bool,
+}
+
+impl FsFile for SimFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.disk.lock().files[self.file].current.len() as u64)
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let mut disk = self.disk.lock();
+        match &mut disk.reads_left {
+            Some(0) => {
+                disk.reads_left = None;
+                disk.failed = true;
+                return Err(io::Error::other("the disk cannot read it"));
+            }
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        let content = &disk.files[self.file].current;
+        let start = offset as usize;
+        let found = content.get(start..start + buffer.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        buffer.copy_from_slice(found);
+        Ok(())
+    }
+
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        assert!(self.is_writable, "opened to read");
+        let mut disk = self.disk.lock();
+        let fault = disk.change("write")?;
+        let bytes = if fault.is_some() { &bytes[..bytes.len() / 2] } else { bytes };
+        let inode = &mut disk.files[self.file];
+        let (start, end) = (offset as usize, offset as usize + bytes.len());
+        if inode.current.len() < end {
+            inode.current.resize(end, 0);
+        }
+        inode.current[start..end].copy_from_slice(bytes);
+        inode.dirty.extend(start / SECTOR..end.div_ceil(SECTOR));
+        match fault {
+            Some(_) => Err(io::ErrorKind::StorageFull.into()),
+            None => Ok(()),
+        }
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut disk = self.disk.lock();
+        disk.syncs += 1;
+        let fault = disk.change("sync")?;
+        let inode = &mut disk.files[self.file];
+        let dirty = std::mem::take(&mut inode.dirty);
+        if let Some(Fault::Error(kind)) = fault {
+            return Err(kind.into());
+        }
+        for sector in dirty {
+            write_sector(&mut inode.durable, &inode.current, sector);
+        }
+        Ok(())
+    }
+
+    fn set_read_only(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn map(&self, offset: u64, len: usize) -> io::Result<Arc<dyn SnapshotBytes>> {
+        let mut content = vec![0; len];
+        self.read_exact_at(&mut content, offset)?;
+        Ok(Arc::new(content))
+    }
+}
