@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
-use memmap2::{Advice, Mmap, MmapOptions};
+use memmap2::{Mmap, MmapOptions};
 
 use crate::SnapshotBytes;
 
@@ -33,13 +33,24 @@ pub(crate) fn map(file: &File, offset: u64, len: usize) -> io::Result<Arc<dyn Sn
     // outsider who overwrites or cuts the file by hand: a cut means SIGBUS on access, which
     // operators are told; whoever cannot exclude that switches mapping off (`map_snapshots`).
     let map = unsafe { MmapOptions::new().offset(offset).len(len).map(file)? };
-    match map.advise(Advice::PopulateRead) {
-        Ok(()) => {}
-        // Kernels before 5.14 do not know the advice; the content was verified by reading anyway.
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
-        Err(error) => return Err(error),
-    }
+    populate(&map)?;
     Ok(Arc::new(map))
+}
+
+/// Reads all pages in now: of a file that was cut since it was verified, this is an error.
+#[cfg(target_os = "linux")]
+fn populate(map: &Mmap) -> io::Result<()> {
+    match map.advise(memmap2::Advice::PopulateRead) {
+        // Kernels before 5.14 do not know the advice; the content was verified by reading anyway.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+        result => result,
+    }
+}
+
+/// Other systems have no such advice; the content was verified by reading.
+#[cfg(not(target_os = "linux"))]
+fn populate(_map: &Mmap) -> io::Result<()> {
+    Ok(())
 }
 
 #[cfg(test)]

@@ -23,7 +23,8 @@ struct Shared {
     files: Arc<Files>,
     file_bytes: u64,
     state: Mutex<State>,
-    /// Notified when `state` leaves [`State::Idle`] or [`Self::stopping`] is set; the thread waits.
+    /// Notified when `state` comes to or leaves [`State::Wanted`], or `stopping` is set. The thread
+    /// waits for work; tests wait for its end.
     changed: Condvar,
     stopping: AtomicBool,
 }
@@ -81,6 +82,17 @@ impl Spare {
     }
 }
 
+#[cfg(test)]
+impl Spare {
+    /// Waits until what was asked for is made, or has failed.
+    pub(crate) fn wait(&self) {
+        let mut state = self.shared.state.lock();
+        while matches!(*state, State::Wanted) {
+            self.shared.changed.wait(&mut state);
+        }
+    }
+}
+
 impl Drop for Spare {
     fn drop(&mut self) {
         let Some(thread) = self.thread.take() else { return };
@@ -100,7 +112,7 @@ impl Shared {
     fn run(&self) {
         while self.wait_until_wanted() {
             let made = zero_filled(&self.files, SPARE, self.file_bytes, &self.stopping);
-            *self.state.lock() = match made {
+            let next = match made {
                 Ok(Some(file)) => State::Ready(file),
                 Ok(None) => State::Idle,
                 Err(error) => {
@@ -108,6 +120,8 @@ impl Shared {
                     State::Idle
                 }
             };
+            *self.state.lock() = next;
+            self.changed.notify_all();
         }
     }
 

@@ -8,6 +8,7 @@ mod golden;
 mod hostile;
 mod model;
 mod restart;
+mod spares;
 mod workload;
 
 use std::path::Path;
