@@ -12,6 +12,8 @@
 //! what a disk looks like.
 
 mod configuration;
+#[cfg(test)]
+mod durability_tests;
 mod error;
 mod log;
 mod machine;

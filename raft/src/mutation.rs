@@ -49,6 +49,8 @@ pub(crate) struct Mutations {
     last: Seq,
     /// The last mutation that changed the term or the vote.
     last_hard_state: Seq,
+    /// The last mutation that changed the log.
+    last_log: Seq,
     durable: Seq,
     steps: Vec<WriteStep>,
     /// Ends of appends under way: once `Seq` is durable, so is the log up to `Index`.
@@ -60,6 +62,11 @@ impl Mutations {
     /// The queue of a peer whose log is durable up to `durable_index`.
     pub(crate) fn recovered(durable_index: Index) -> Self {
         Self { durable_index, ..Self::default() }
+    }
+
+    /// The last mutation that changed the log.
+    pub(crate) fn last_log(&self) -> Seq {
+        self.last_log
     }
 
     /// The last mutation that is on disk.
@@ -97,6 +104,7 @@ impl Mutations {
             batch.truncate_from = Some(batch.truncate_from.map_or(index, |from| from.min(index)));
         }
         self.last += 1;
+        self.last_log = self.last;
         self.clamp(index - 1);
     }
 
@@ -105,6 +113,7 @@ impl Mutations {
         batch.entries.extend(entries);
         let tail = batch.entries.last().expect("an append has entries").id.index;
         self.last += 1;
+        self.last_log = self.last;
         self.tails.push_back((self.last, tail));
     }
 

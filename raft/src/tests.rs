@@ -9,22 +9,23 @@ use std::time::{Duration, Instant};
 
 use oarlock_rpc::codec::Wire;
 use oarlock_rpc::{Completion, End, Method, Service};
-use oarlock_storage::{MemoryPersister, Persister};
+use oarlock_storage::Persister;
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 
+use crate::durability_tests::{Gate, Gated};
 use crate::{
     EntryId, Options, PeerId, ReadError, Replicated, ReplicatedOptions, RestoreError, StateMachine,
     SubmitError,
 };
 
 #[derive(Serialize, Deserialize)]
-struct Add(u64);
+pub(crate) struct Add(pub(crate) u64);
 
 impl Wire for Add {}
 
 #[derive(Default)]
-struct Counter(u64);
+pub(crate) struct Counter(pub(crate) u64);
 
 impl StateMachine for Counter {
     type Command = Add;
@@ -65,20 +66,20 @@ impl End for DirectEnd {
     }
 }
 
-struct Cluster {
+pub(crate) struct Cluster {
     wires: Wires,
-    disks: BTreeMap<PeerId, MemoryPersister>,
+    pub(crate) disks: BTreeMap<PeerId, Gated>,
     cuts: BTreeMap<PeerId, Arc<AtomicBool>>,
-    peers: BTreeMap<PeerId, Replicated<Counter>>,
+    pub(crate) peers: BTreeMap<PeerId, Replicated<Counter>>,
     snapshot_log_bytes: Option<u64>,
 }
 
 impl Cluster {
-    fn new(size: u64, snapshot_log_bytes: Option<u64>) -> Self {
+    pub(crate) fn new(size: u64, snapshot_log_bytes: Option<u64>) -> Self {
         let ids = (1..=size).map(PeerId);
         let mut cluster = Self {
             wires: Wires::default(),
-            disks: ids.clone().map(|id| (id, MemoryPersister::new())).collect(),
+            disks: ids.clone().map(|id| (id, Gated::new())).collect(),
             cuts: ids.clone().map(|id| (id, Arc::default())).collect(),
             peers: BTreeMap::new(),
             snapshot_log_bytes,
@@ -94,7 +95,8 @@ impl Cluster {
             let (wires, cut) = (Arc::clone(&self.wires), Arc::clone(&self.cuts[&id]));
             (to, Arc::new(DirectEnd { wires, to, cut }) as Arc<dyn End>)
         });
-        let disk = self.disks[&id].copy();
+        // A restart finds what was durable, and what the old peer still writes does not reach it.
+        let disk = self.disks[&id].restarted();
         let options = ReplicatedOptions {
             raft: Options::default(),
             snapshot_log_bytes: self.snapshot_log_bytes,
@@ -121,7 +123,7 @@ impl Cluster {
     }
 
     /// Submits at whoever leads, until it is answered.
-    fn add(&self, n: u64) -> u64 {
+    pub(crate) fn add(&self, n: u64) -> u64 {
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
             for peer in self.peers.values() {
@@ -135,20 +137,27 @@ impl Cluster {
         }
     }
 
-    fn leader(&self) -> PeerId {
+    pub(crate) fn leader(&self) -> PeerId {
         let any = self.peers.values().next().expect("a peer runs");
         let deadline = Instant::now() + Duration::from_secs(10);
         any.wait_for_leader((0, None), deadline).1.expect("a leader within 10 s")
     }
 
     /// Waits until every running peer has applied what the leader has committed.
-    fn settle(&self) {
+    pub(crate) fn settle(&self) {
         let deadline = Instant::now() + Duration::from_secs(10);
         let commit = self.peers.values().map(|p| p.status().commit_index).max().expect("peers");
         while self.peers.values().any(|peer| peer.status().last_applied < commit) {
             assert!(Instant::now() < deadline, "peers are not level after 10 s");
             std::thread::yield_now();
         }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // A log writer that waits at a gate could not be joined.
+        self.disks.values().for_each(|disk| disk.set(Gate::Open));
     }
 }
 

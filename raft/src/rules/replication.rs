@@ -94,7 +94,7 @@ impl Rules {
         args: AppendEntriesArgs,
         now: Instant,
     ) -> AfterDurable<AppendEntriesReply> {
-        let is_heartbeat = args.entries.is_empty();
+        let mutations_before = self.mutations.last_log();
         let outcome = if args.term < self.current_term {
             AppendOutcome::StaleTerm
         } else {
@@ -102,10 +102,12 @@ impl Rules {
             self.append_from_leader(args)
         };
         let reply = |outcome| AppendEntriesReply { term: self.current_term, outcome };
+        let says_nothing_new = self.mutations.last_log() == mutations_before;
         match outcome {
-            // A heartbeat is answered at once, for what is on disk already: a slow disk must not
-            // look like a dead peer to the leader, nor hold up its reads.
-            AppendOutcome::Matched { index } if is_heartbeat => {
+            // A heartbeat, or entries that came before: answered at once, for what is on disk
+            // already. A slow disk must not look like a dead peer to the leader, nor hold up its
+            // reads.
+            AppendOutcome::Matched { index } if says_nothing_new => {
                 let index = index.min(self.mutations.durable_index());
                 self.mutations.after_hard_state(reply(AppendOutcome::Matched { index }))
             }

@@ -7,6 +7,8 @@
 //! seed, `OARLOCK_SIM_SEEDS=n` runs that many.
 
 mod check;
+mod faults;
+mod network;
 mod peer;
 mod world;
 

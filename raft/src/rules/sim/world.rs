@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use super::check::Check;
 use super::peer::{Reply, Request, SimPeer, Unspoken};
 use crate::configuration::Configuration;
-use crate::message::{AppendEntriesReply, AppendOutcome, InstallSnapshotArgs};
+use crate::message::{AppendEntriesReply, AppendOutcome};
 use crate::mutation::AfterDurable;
 use crate::options::Options;
 use crate::rules::rng::Rng;
-use crate::rules::{ApplyWork, Due, Rules, Send};
+use crate::rules::{ApplyWork, Due, Rules};
 use crate::types::PeerId;
 
 /// How long faults go on, in simulated time.
@@ -21,7 +21,7 @@ const PROGRESS_WITHIN: Duration = Duration::from_secs(10);
 /// lost is over for its caller, in milliseconds; one pair a seed.
 const PATIENCE: [(u64, u64); 3] = [(600_000, 400), (600_000, 5_000), (4_000_000, 5_000)];
 
-enum Event {
+pub(super) enum Event {
     Request { from: PeerId, to: PeerId, life: u64, call: u64, request: Request },
     Reply { from: PeerId, to: PeerId, life: u64, call: u64, request: Request, reply: Option<Reply> },
     Written { peer: PeerId, life: u64 },
@@ -58,20 +58,20 @@ impl Ord for Scheduled {
 }
 
 pub(super) struct World {
-    seed: u64,
-    patience: (u64, u64),
-    rng: Rng,
-    start: Instant,
-    now: Instant,
+    pub(super) seed: u64,
+    pub(super) patience: (u64, u64),
+    pub(super) rng: Rng,
+    pub(super) start: Instant,
+    pub(super) now: Instant,
     heap: BinaryHeap<Scheduled>,
-    peers: BTreeMap<PeerId, SimPeer>,
+    pub(super) peers: BTreeMap<PeerId, SimPeer>,
     /// Directed links that are cut.
-    cut: Vec<(PeerId, PeerId)>,
-    healed: bool,
+    pub(super) cut: Vec<(PeerId, PeerId)>,
+    pub(super) healed: bool,
     /// Calls whose outcome was delivered already: the first one counts.
-    answered: std::collections::BTreeSet<u64>,
-    next_call: u64,
-    proposals: u64,
+    pub(super) answered: std::collections::BTreeSet<u64>,
+    pub(super) next_call: u64,
+    pub(super) proposals: u64,
     pub(super) events: u64,
     pub(super) crashes: u64,
     pub(super) installs: u64,
@@ -129,7 +129,7 @@ impl World {
         }
     }
 
-    fn run_until(&mut self, end: Instant) {
+    pub(super) fn run_until(&mut self, end: Instant) {
         while let Some(next) = self.heap.peek().filter(|next| next.at <= end) {
             self.now = next.at;
             let next = self.heap.pop().expect("just peeked");
@@ -139,7 +139,7 @@ impl World {
         self.now = end;
     }
 
-    fn handle(&mut self, event: Event) {
+    pub(super) fn handle(&mut self, event: Event) {
         match event {
             Event::Request { from, to, life, call, request } => {
                 self.deliver_request(from, to, life, call, request);
@@ -162,7 +162,7 @@ impl World {
 
     // Peers.
 
-    fn start_peer(&mut self, id: PeerId) {
+    pub(super) fn start_peer(&mut self, id: PeerId) {
         let options = Options {
             seed: self.rng.next() | 1,
             append_entries_max: 8,
@@ -181,7 +181,7 @@ impl World {
         self.pump(id);
     }
 
-    fn crash(&mut self, id: PeerId) {
+    pub(super) fn crash(&mut self, id: PeerId) {
         // A write under way may have reached the disk, unknown to anybody.
         let finished = self.chance(50);
         let peer = self.peers.get_mut(&id).expect("a known peer");
@@ -193,17 +193,17 @@ impl World {
         }
     }
 
-    fn is_alive(&self, id: PeerId, life: u64) -> bool {
+    pub(super) fn is_alive(&self, id: PeerId, life: u64) -> bool {
         self.peers[&id].running.is_some() && self.peers[&id].life == life
     }
 
-    fn running(&mut self, id: PeerId) -> &mut super::peer::Running {
+    pub(super) fn running(&mut self, id: PeerId) -> &mut super::peer::Running {
         let peer = self.peers.get_mut(&id).expect("a known peer");
         peer.running.as_mut().expect("only asked of a running peer")
     }
 
     /// Does what all threads of a peer would do until each sleeps again.
-    fn pump(&mut self, id: PeerId) {
+    pub(super) fn pump(&mut self, id: PeerId) {
         let now = self.now;
         let mut deadline: Option<Instant> = None;
         let mut sleep_until = |due: Instant| {
@@ -243,7 +243,7 @@ impl World {
         }
     }
 
-    fn check_peer(&mut self, id: PeerId) {
+    pub(super) fn check_peer(&mut self, id: PeerId) {
         let peer = self.peers.get_mut(&id).expect("a known peer");
         let running = peer.running.as_mut().expect("it was just pumped");
         running.rules.check_invariants();
@@ -260,7 +260,7 @@ impl World {
 
     // The disk.
 
-    fn begin_write(&mut self, id: PeerId) {
+    pub(super) fn begin_write(&mut self, id: PeerId) {
         let life = self.peers[&id].life;
         let running = self.running(id);
         if running.writing.is_some() {
@@ -274,7 +274,7 @@ impl World {
         }
     }
 
-    fn finish_write(&mut self, id: PeerId) {
+    pub(super) fn finish_write(&mut self, id: PeerId) {
         let disks = self.disks();
         let running = self.running(id);
         let work = running.writing.take().expect("a write was under way");
@@ -285,11 +285,11 @@ impl World {
         self.pump(id);
     }
 
-    fn disks(&self) -> BTreeMap<PeerId, oarlock_storage::MemoryPersister> {
+    pub(super) fn disks(&self) -> BTreeMap<PeerId, oarlock_storage::MemoryPersister> {
         self.peers.iter().map(|(&id, peer)| (id, peer.disk.clone())).collect()
     }
 
-    fn check_commit(
+    pub(super) fn check_commit(
         &mut self,
         id: PeerId,
         before: u64,
@@ -303,7 +303,7 @@ impl World {
     }
 
     /// Speaks what waited for the disk and no longer has to.
-    fn speak(&mut self, id: PeerId) {
+    pub(super) fn speak(&mut self, id: PeerId) {
         loop {
             let now = self.now;
             let running = self.running(id);
@@ -331,7 +331,7 @@ impl World {
         }
     }
 
-    fn check_spoken(&mut self, id: PeerId, request: &Request, reply: &Reply) {
+    pub(super) fn check_spoken(&mut self, id: PeerId, request: &Request, reply: &Reply) {
         let disk = &self.peers[&id].disk;
         match (request, reply) {
             (Request::Vote(args), Reply::Vote(reply)) if reply.vote_granted && !args.pre_vote => {
@@ -353,7 +353,7 @@ impl World {
 
     // The state machine.
 
-    fn apply(&mut self, id: PeerId) {
+    pub(super) fn apply(&mut self, id: PeerId) {
         loop {
             let now = self.now;
             let running = self.running(id);
@@ -397,7 +397,7 @@ impl World {
         }
     }
 
-    fn snapshot(&mut self, id: PeerId) {
+    pub(super) fn snapshot(&mut self, id: PeerId) {
         let running = self.running(id);
         let Some(meta) = running.rules.snapshot_meta(running.applied) else { return };
         let staged = running.stage.write_all(meta, &running.state).expect("memory does not fail");
@@ -405,198 +405,21 @@ impl World {
         let AfterDurable { .. } = running.rules.compact(staged);
     }
 
-    // The network.
-
-    fn send(&mut self, from: PeerId, to: PeerId, send: Send) {
-        let request = match send {
-            Send::Append { args, sent } => {
-                assert!(args.is_well_formed(), "S{from} sends entries that are no run");
-                Request::Append(args, sent)
-            }
-            Send::Piece { snapshot, sent } => {
-                let content: &[u8] = &snapshot;
-                let start = sent.offset as usize;
-                let end = (start + sent.len_max).min(content.len());
-                let args = InstallSnapshotArgs {
-                    term: sent.term,
-                    leader_id: sent.leader_id,
-                    last_included: snapshot.meta.last_included,
-                    configuration: snapshot.meta.configuration.to_vec(),
-                    offset: sent.offset,
-                    data: content[start..end].to_vec(),
-                    done: end == content.len(),
-                };
-                Request::Piece(args, sent)
-            }
-        };
-        self.call(from, to, request);
-    }
-
-    fn call(&mut self, from: PeerId, to: PeerId, request: Request) {
-        let (call, life) = (self.next_call, self.peers[&from].life);
-        self.next_call += 1;
-        let copies = if self.is_lost(from, to) { 0 } else { 1 + u64::from(self.is_doubled()) };
-        for _ in 0..copies {
-            let request = request.clone();
-            let delay = self.delay();
-            self.schedule(delay, Event::Request { from, to, life, call, request });
-        }
-        // However it ends, the caller hears of it: by this time-out at the latest.
-        let lost = Event::Reply { from: to, to: from, life, call, request, reply: None };
-        let (_, call_timeout_ms) = self.patience;
-        self.schedule(Duration::from_millis(call_timeout_ms), lost);
-    }
-
-    fn deliver_request(
-        &mut self,
-        from: PeerId,
-        to: PeerId,
-        _life: u64,
-        call: u64,
-        request: Request,
-    ) {
-        if self.peers[&to].running.is_none() {
-            return self.reply(to, from, call, request, None);
-        }
-        let now = self.now;
-        let running = self.running(to);
-        let (seq, reply) = match request.clone() {
-            Request::Vote(args) => {
-                let AfterDurable { value, seq } = running.rules.handle_request_vote(&args, now);
-                (seq, Reply::Vote(value))
-            }
-            Request::Append(args, _) => {
-                let AfterDurable { value, seq } = running.rules.handle_append_entries(args, now);
-                (seq, Reply::Append(value))
-            }
-            Request::Piece(args, _) => {
-                let AfterDurable { value, seq } = running.rules.handle_install_snapshot(args, now);
-                (seq, Reply::Piece(value))
-            }
-        };
-        running.unspoken.push_back((seq, Unspoken::Answer { to: from, call, request, reply }));
-        self.pump(to);
-    }
-
-    fn reply(
-        &mut self,
-        from: PeerId,
-        to: PeerId,
-        call: u64,
-        request: Request,
-        reply: Option<Reply>,
-    ) {
-        if self.is_lost(from, to) {
-            return;
-        }
-        let (life, delay) = (self.peers[&to].life, self.delay());
-        self.schedule(delay, Event::Reply { from, to, life, call, request, reply });
-    }
-
-    fn deliver_reply(&mut self, from: PeerId, to: PeerId, request: &Request, reply: Option<Reply>) {
-        let (now, disks) = (self.now, self.disks());
-        let rules = &mut self.running(to).rules;
-        let before = rules.commit_index();
-        match (request, reply) {
-            (Request::Vote(args), Some(Reply::Vote(reply))) => {
-                rules.on_vote_reply(from, args, &reply, now);
-            }
-            (Request::Append(args, sent), Some(Reply::Append(reply))) => {
-                rules.on_append_reply(from, args.term, sent, Some(&reply), now);
-            }
-            (Request::Append(args, sent), None) => {
-                rules.on_append_reply(from, args.term, sent, None, now);
-            }
-            (Request::Piece(_, sent), Some(Reply::Piece(reply))) => {
-                rules.on_piece_reply(from, sent, Some(&reply), now);
-            }
-            (Request::Piece(_, sent), None) => rules.on_piece_reply(from, sent, None, now),
-            (Request::Vote(_), None) => {}
-            _ => unreachable!("a reply of another method"),
-        }
-        self.check_commit(to, before, &disks);
-        self.pump(to);
-    }
-
-    // Clients and faults.
-
-    fn propose(&mut self) {
-        let gap = Duration::from_micros(2_000 + self.below(60_000));
-        self.schedule(gap, Event::Propose);
-        let ids: Vec<_> = self.ids().collect();
-        for id in ids {
-            if self.peers[&id].running.is_none() {
-                continue;
-            }
-            // Some are larger than a probe carries.
-            let payload: Vec<u8> = self.proposals.to_le_bytes().repeat(1 + self.below(10) as usize);
-            let committed = self.check.last_committed();
-            let running = self.running(id);
-            let started = running.rules.start(payload.into()).is_some();
-            if let Some(read) = running.rules.begin_read() {
-                running.reads.insert(read, committed);
-            }
-            self.proposals += u64::from(started);
-            self.pump(id);
-        }
-    }
-
-    fn fault(&mut self) {
-        if self.healed {
-            return;
-        }
-        let gap = Duration::from_millis(50 + self.below(1500));
-        self.schedule(gap, Event::Fault);
-        let ids: Vec<_> = self.ids().collect();
-        let victim = ids[self.below(ids.len() as u64) as usize];
-        let other = ids[self.below(ids.len() as u64) as usize];
-        match self.below(8) {
-            0 | 1 => self.crash(victim),
-            2 | 3 if self.peers[&victim].running.is_none() => self.start_peer(victim),
-            4 => self.cut.push((victim, other)),
-            5 => {
-                let others = ids.iter().filter(|&&id| id != victim);
-                self.cut.extend(others.flat_map(|&id| [(victim, id), (id, victim)]));
-            }
-            6 => self.cut.clear(),
-            _ => {
-                let down = ids.iter().find(|id| self.peers[id].running.is_none());
-                if let Some(&id) = down {
-                    self.start_peer(id);
-                }
-            }
-        }
-    }
-
-    fn is_lost(&mut self, from: PeerId, to: PeerId) -> bool {
-        self.cut.contains(&(from, to)) || (!self.healed && self.chance(5))
-    }
-
-    fn is_doubled(&mut self) -> bool {
-        !self.healed && self.chance(3)
-    }
-
-    fn delay(&mut self) -> Duration {
-        let slow = !self.healed && self.chance(5);
-        let micros = if slow { self.below(self.patience.0) } else { 50 + self.below(3_000) };
-        Duration::from_micros(micros)
-    }
-
-    fn schedule(&mut self, after: Duration, event: Event) {
+    pub(super) fn schedule(&mut self, after: Duration, event: Event) {
         self.next_call += 1;
         let number = self.next_call;
         self.heap.push(Scheduled { at: self.now + after, number, event });
     }
 
-    fn ids(&self) -> impl Iterator<Item = PeerId> + Clone + use<> {
+    pub(super) fn ids(&self) -> impl Iterator<Item = PeerId> + Clone + use<> {
         (1..=self.peers.len() as u64).map(PeerId)
     }
 
-    fn chance(&mut self, percent: u64) -> bool {
+    pub(super) fn chance(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
 
-    fn below(&mut self, limit: u64) -> u64 {
+    pub(super) fn below(&mut self, limit: u64) -> u64 {
         self.rng.next() % limit
     }
 }
