@@ -96,7 +96,6 @@ impl Durable {
     }
 
     /// The size of the persisted snapshot, in bytes; 0 without one.
-    #[expect(dead_code, reason = "asked for by the key-value suites")]
     pub(crate) fn snapshot_bytes(&self) -> u64 {
         self.line.snapshot_bytes.load(Ordering::SeqCst)
     }

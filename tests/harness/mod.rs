@@ -2,27 +2,34 @@
 //! checks, in the words of the labs.
 //!
 //! - [`lab_raft`]: what is under test, as a trait: our Raft, or a student's.
-//! - [`raft_cluster`]: peers that start, crash, connect and disconnect; [`raft_checks`]: what the
-//!   tests ask of them (`one`, `n_committed`, `check_one_leader`, …).
-//! - [`applied`]: every message on every apply channel, compared with every other.
-//! - [`durable`]: what a peer keeps across a crash, in memory or on disk.
+//! - [`servers`]: peers that start, crash, connect and disconnect, and [`durable`]: what they keep
+//!   across a crash, in memory or on disk.
+//! - [`raft_cluster`]: Raft peers, with [`applied`]: every message on every apply channel, compared
+//!   with every other; [`raft_checks`]: what the tests ask of them (`one`, `n_committed`, …).
+//! - [`kv_cluster`]: key-value servers and their clerks, and [`linearizability`]: whether what the
+//!   clerks saw can have happened one call at a time.
 //! - [`turn`], [`seed`], [`watchdog`], [`threads`], [`trace`], [`report`]: one test at a time, that
 //!   can be repeated, cannot hang, leaks no thread, and tells what it did.
 
 mod applied;
 mod command;
 mod durable;
+mod fingerprint;
+mod kv_cluster;
 mod lab_raft;
+mod linearizability;
 mod raft_checks;
 mod raft_cluster;
 mod random;
 mod report;
 mod seed;
+mod servers;
 mod threads;
 mod trace;
 mod turn;
 mod watchdog;
 
 pub(crate) use command::Command;
+pub(crate) use kv_cluster::{KvClient, KvCluster, KvSetup};
 pub(crate) use raft_checks::Retry;
 pub(crate) use raft_cluster::{RaftCluster, Setup};

@@ -6,12 +6,14 @@ use std::time::Instant;
 use super::seed;
 
 /// The counters of a cluster at one moment.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Counters {
     pub(crate) rpcs: u64,
     pub(crate) bytes: u64,
     /// The highest index that any server applied.
     pub(crate) max_index: u64,
+    /// Calls of clerks.
+    pub(crate) ops: u64,
 }
 
 /// A test under way.
@@ -28,15 +30,21 @@ impl Report {
         Self { began: Instant::now(), at_begin, peers }
     }
 
-    /// Prints that it has passed: seconds, peers, RPCs, bytes, committed entries.
-    pub(crate) fn passed(&self, now: Counters) {
-        println!(
-            "  ... Passed --  {:4.1}  {} {:4} {:7} {:4}",
-            self.began.elapsed().as_secs_f64(),
-            self.peers,
-            now.rpcs - self.at_begin.rpcs,
-            now.bytes - self.at_begin.bytes,
-            now.max_index - self.at_begin.max_index
-        );
+    /// Prints that a Raft test has passed: seconds, peers, RPCs, bytes, committed entries.
+    pub(crate) fn raft_passed(&self, now: Counters) {
+        let bytes = now.bytes - self.at_begin.bytes;
+        let committed = now.max_index - self.at_begin.max_index;
+        println!("{} {bytes:7} {committed:4}", self.passed(now));
+    }
+
+    /// Prints that a key-value test has passed: seconds, peers, RPCs, calls of clerks.
+    pub(crate) fn kv_passed(&self, now: Counters) {
+        println!("{} {:4}", self.passed(now), now.ops - self.at_begin.ops);
+    }
+
+    fn passed(&self, now: Counters) -> String {
+        let seconds = self.began.elapsed().as_secs_f64();
+        let rpcs = now.rpcs - self.at_begin.rpcs;
+        format!("  ... Passed --  {seconds:4.1}  {} {rpcs:5}", self.peers)
     }
 }

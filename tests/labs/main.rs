@@ -13,11 +13,15 @@
 
 #[path = "../harness/mod.rs"]
 mod harness;
+mod kv_3a;
+mod kv_3b;
+mod kv_scenario;
 mod raft_2a;
 mod raft_2b;
 mod raft_2c;
 mod raft_2d;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -29,4 +33,13 @@ const ELECTION_TIMEOUT: Duration = Duration::from_secs(1);
 
 fn sleep(pause: Duration) {
     thread::sleep(pause);
+}
+
+/// Sends the clients home if the test fails before it does: a scope waits for its threads.
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::harness::{Retry, Setup};
-use crate::{Cluster, ELECTION_TIMEOUT, sleep};
+use crate::{Cluster, ELECTION_TIMEOUT, StopOnDrop, sleep};
 
 const SERVERS: usize = 3;
 const MAJORITY: usize = 2;
@@ -311,15 +311,6 @@ fn churn(setup: Setup) {
         assert!(committed.contains(&number), "{number} was committed, and is lost");
     }
     cluster.end();
-}
-
-/// Sends the clients home if the test fails before it does: a scope waits for its threads.
-struct StopOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for StopOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
 }
 
 /// Returns what it saw committed.
