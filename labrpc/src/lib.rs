@@ -22,11 +22,11 @@
 //! # What a call costs
 //!
 //! A call that waits (for a delay, for a failure) is an entry in a heap; one delivery thread serves
-//! them all. A handler runs on a worker thread: an idle one if there is one, else a new one, so that a
-//! handler may block for as long as it likes and delays nobody else. There are therefore as many
-//! workers as handlers have ever run at once, less those that have been idle for a second. A call on a
-//! reliable network hands over twice, to the worker and back. Handlers and completions must not count
-//! on running in any order.
+//! them all. Handlers run on a crew of worker threads with one queue. A handler may block for as long
+//! as it likes: a request that finds all workers busy gets a new one after about a millisecond, so
+//! there are as many workers as handlers that block at once, and a few more. Those that have been idle
+//! for a second leave. A call on a reliable network hands over twice, to a worker and back. Handlers
+//! and completions must not count on running in any order.
 //!
 //! # Misuse
 //!

@@ -123,7 +123,7 @@ impl Shared {
         }
         self.perform(self.step(|calls, now| calls.returned(call, now)));
         if let Err(panic) = handled {
-            // Its call has failed. The worker dies of it, and who joins the worker passes it on.
+            // Its call has failed. The crew keeps the panic for whoever joins it.
             panic::resume_unwind(panic);
         }
     }

@@ -1,30 +1,34 @@
-//! The threads that handlers run on: a crew that grows when all are busy and shrinks when idle.
+//! The threads that handlers run on: a crew that takes jobs from one queue, and a foreman who sees to
+//! it that a blocked job does not hold up the others.
 //!
-//! A job never waits for another one. It goes straight into the hands of an idle worker, or of a new
-//! one when there is none: a handler that blocks for seconds delays nobody. The price is that the
-//! crew is as large as the number of jobs that run at once, bounded by nothing else. The worker that
-//! rested last is taken first, so a steady load stays on a few warm threads and the others go home.
+//! A few workers share the queue. As long as jobs are short, a worker that has finished one finds the
+//! next without going to sleep, which is much cheaper than to wake a thread for each. If a job has
+//! waited for [`PATIENCE`] nevertheless, the others block (or the machine is very busy): the foreman
+//! then hires one worker more, and doubles the crew if none has taken a job since he last looked. So
+//! blocked jobs delay another by [`PATIENCE`], or by a few times as much if dozens come at once, and
+//! the crew is bounded by nothing but the number of jobs that block at the same time. Who rested last
+//! is called first, so that the others stay idle, and leave.
 
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Sender, bounded};
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
+
+/// How long a job may wait before the foreman hires somebody for it.
+const PATIENCE: Duration = Duration::from_millis(1);
+
+/// So many workers are hired as soon as there is work for them.
+const PROMPT_WORKERS: usize = 4;
 
 /// What a worker runs.
 pub(crate) type Job = Box<dyn FnOnce() + Send>;
 
-/// What a thread that panicked died of.
+/// What a job that panicked died of.
 pub(crate) type Panic = Box<dyn Any + Send>;
-
-/// What an idle worker is told.
-enum Order {
-    Run(Job),
-    Leave,
-}
 
 /// The crew.
 pub(crate) struct Workers {
@@ -35,122 +39,220 @@ struct Crew {
     /// How long a worker stays without work.
     idle_max: Duration,
     roster: Mutex<Roster>,
+    /// The foreman waits here for a job that finds nobody idle, or for the end.
+    backlog: Condvar,
 }
 
 #[derive(Default)]
 struct Roster {
     closed: bool,
+    /// Jobs, and since when they wait.
+    queue: VecDeque<(Instant, Job)>,
+    /// Jobs ever taken off the queue.
+    taken: u64,
+    /// Workers called or hired who have not come to the queue yet.
+    coming: usize,
+    /// Those who wait for a call, the last to rest at the end. Off this list means called.
+    idle: Vec<Seat>,
     last_worker: u64,
-    /// Those who wait for an order, the last to rest at the end. Each has an empty channel of one
-    /// place, and only who takes it off this list may send: no send ever blocks.
-    idle: Vec<(u64, Sender<Order>)>,
     threads: HashMap<u64, JoinHandle<()>>,
     /// The last worker to have left by itself; the next one to leave joins it.
     retired: Option<JoinHandle<()>>,
+    /// Hired with the first backlog.
+    foreman: Option<JoinHandle<()>>,
+    /// The foreman knows of the backlog.
+    watched: bool,
+    /// The first panic of a job.
+    panic: Option<Panic>,
+}
+
+/// Where an idle worker waits: one condition variable each, so that a call wakes one.
+#[derive(Clone)]
+struct Seat {
+    worker: u64,
+    called: Arc<Condvar>,
 }
 
 impl Workers {
     /// A crew of nobody yet, whose members leave after `idle_max` without work.
     pub(crate) fn new(idle_max: Duration) -> Self {
-        Self { crew: Arc::new(Crew { idle_max, roster: Mutex::default() }) }
+        let roster = Mutex::default();
+        Self { crew: Arc::new(Crew { idle_max, roster, backlog: Condvar::new() }) }
     }
 
-    /// Starts `job` at once on a thread of the crew, or gives it back if the crew is dismissed.
+    /// Has `job` run on a thread of the crew, or gives it back if the crew is dismissed.
     pub(crate) fn run(&self, job: Job) -> Result<(), Job> {
         let mut roster = self.crew.roster.lock();
         if roster.closed {
             return Err(job);
         }
-        if let Some((_, worker)) = roster.idle.pop() {
+        roster.queue.push_back((Instant::now(), job));
+        if let Some(seat) = roster.idle.pop() {
+            roster.coming += 1;
             drop(roster);
-            let sent = worker.send(Order::Run(job));
-            sent.expect("an idle worker listens until it is off the list and has got its order");
-            return Ok(());
+            seat.called.notify_all();
+        } else if roster.threads.len() < PROMPT_WORKERS {
+            self.crew.hire(&mut roster);
+        } else if !roster.watched {
+            roster.watched = true;
+            let hired = roster.foreman.is_some();
+            if !hired {
+                let crew = Arc::clone(&self.crew);
+                roster.foreman = Some(spawn("labrpc-foreman".to_owned(), move || crew.watch()));
+            }
+            drop(roster);
+            self.crew.backlog.notify_all();
         }
-        roster.last_worker += 1;
-        let id = roster.last_worker;
-        let crew = Arc::clone(&self.crew);
-        // Under the lock, so that whoever dismisses the crew finds every thread there is.
-        let thread = thread::Builder::new()
-            .name(format!("labrpc-{id}"))
-            .spawn(move || crew.work(id, job))
-            .expect("the system has room for another thread");
-        roster.threads.insert(id, thread);
         Ok(())
     }
 
-    /// Tells everybody to leave after the job in hand; does not wait for them.
+    /// Sends everybody home once the queue is empty, without waiting for it.
     pub(crate) fn dismiss(&self) {
         let mut roster = self.crew.roster.lock();
         roster.closed = true;
         let idle = std::mem::take(&mut roster.idle);
+        roster.coming += idle.len();
         drop(roster);
-        for (_, worker) in idle {
-            // A send fails for nobody: see `run`.
-            drop(worker.send(Order::Leave));
+        self.crew.backlog.notify_all();
+        for seat in idle {
+            seat.called.notify_all();
         }
     }
 
-    /// Waits until the dismissed workers have left, the calling thread excepted if it is one of
-    /// them; returns the first panic that killed one.
+    /// Waits until all of the dismissed crew have left, the calling thread excepted if it is one of
+    /// them; returns the first panic of a job.
     pub(crate) fn join(&self) -> Option<Panic> {
         let mut roster = self.crew.roster.lock();
         assert!(roster.closed, "workers are joined before they are dismissed");
+        // The foreman first: he hires until the queue is empty.
+        let foreman = roster.foreman.take();
+        drop(roster);
+        let panic = foreman.and_then(join_thread);
+        let mut roster = self.crew.roster.lock();
         let threads = std::mem::take(&mut roster.threads);
         let retired = roster.retired.take();
         drop(roster);
-        let mut first = None;
-        for thread in threads.into_values().chain(retired) {
-            first = first.or(join_thread(thread));
-        }
-        first
+        let panic = threads.into_values().chain(retired).fold(panic, |first, thread| {
+            let panic = join_thread(thread);
+            first.or(panic)
+        });
+        panic.or_else(|| self.crew.roster.lock().panic.take())
     }
 }
 
 impl Crew {
-    /// The life of worker `id`.
-    fn work(&self, id: u64, first: Job) {
-        let (worker, orders) = bounded(1);
-        let mut job = first;
+    /// Under the lock, so that whoever dismisses the crew finds every thread there is.
+    fn hire(self: &Arc<Self>, roster: &mut Roster) {
+        roster.last_worker += 1;
+        let worker = roster.last_worker;
+        roster.coming += 1;
+        let crew = Arc::clone(self);
+        let thread = spawn(format!("labrpc-{worker}"), move || crew.work(worker));
+        roster.threads.insert(worker, thread);
+    }
+
+    /// The life of a worker.
+    fn work(&self, worker: u64) {
+        let seat = Seat { worker, called: Arc::new(Condvar::new()) };
+        self.roster.lock().coming -= 1;
+        while let Some(job) = self.next_job(&seat) {
+            if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(job)) {
+                self.roster.lock().panic.get_or_insert(panic);
+            }
+        }
+    }
+
+    /// Waits for a job; `None` if the worker may leave.
+    fn next_job(&self, seat: &Seat) -> Option<Job> {
+        let mut roster = self.roster.lock();
+        let mut leaves_at = None;
         loop {
-            job();
-            if !self.rest(id, worker.clone()) {
-                return;
+            if let Some((_, job)) = roster.queue.pop_front() {
+                roster.taken += 1;
+                return Some(job);
             }
-            let order = orders.recv_timeout(self.idle_max).or_else(|_| {
-                // Who is off the list already has an order on its way.
-                if self.retire(id) { Ok(Order::Leave) } else { orders.recv() }
-            });
-            match order.expect("the channel is open: this thread holds its sender") {
-                Order::Run(next) => job = next,
-                Order::Leave => return,
+            if roster.closed {
+                return None;
             }
+            let leaves_at = *leaves_at.get_or_insert_with(|| Instant::now() + self.idle_max);
+            roster.idle.push(seat.clone());
+            while roster.is_idle(seat) {
+                if seat.called.wait_until(&mut roster, leaves_at).timed_out() && roster.strike(seat)
+                {
+                    let predecessor = roster.retire(seat);
+                    drop(roster);
+                    // It left the same way, so it ends by itself.
+                    drop(predecessor.map(JoinHandle::join));
+                    return None;
+                }
+            }
+            roster.coming -= 1;
         }
     }
 
-    /// Puts a worker on the idle list, unless the crew is dismissed.
-    fn rest(&self, id: u64, worker: Sender<Order>) -> bool {
+    /// The life of the foreman.
+    fn watch(self: &Arc<Self>) {
         let mut roster = self.roster.lock();
-        if !roster.closed {
-            roster.idle.push((id, worker));
+        // The jobs that were taken, or will be by those hired for them, when he last looked.
+        let mut expected = roster.taken;
+        let mut next_look = Instant::now();
+        loop {
+            let Some(&(oldest, _)) = roster.queue.front() else {
+                if roster.closed {
+                    return;
+                }
+                roster.watched = false;
+                self.backlog.wait(&mut roster);
+                expected = roster.taken;
+                continue;
+            };
+            let now = Instant::now();
+            next_look = next_look.max(oldest + PATIENCE);
+            if now < next_look {
+                self.backlog.wait_until(&mut roster, next_look);
+                continue;
+            }
+            let hires = roster.hires_needed(now, roster.taken <= expected);
+            for _ in 0..hires {
+                self.hire(&mut roster);
+            }
+            expected = roster.taken + hires as u64;
+            next_look = now + PATIENCE;
         }
-        !roster.closed
+    }
+}
+
+impl Roster {
+    /// How many workers to hire for the jobs that are late, if the crew is stuck or merely slow.
+    fn hires_needed(&self, now: Instant, stuck: bool) -> usize {
+        if self.coming > 0 {
+            // They will take the late jobs as soon as the machine lets them run.
+            return 0;
+        }
+        let late = self.queue.iter().take_while(|(since, _)| *since + PATIENCE <= now);
+        late.take(if stuck { self.threads.len().max(1) } else { 1 }).count()
     }
 
-    /// Takes a worker off the idle list for good; false if an order was faster.
-    fn retire(&self, id: u64) -> bool {
-        let mut roster = self.roster.lock();
-        let Some(place) = roster.idle.iter().position(|&(idle, _)| idle == id) else {
-            return false;
-        };
-        roster.idle.remove(place);
-        let own = roster.threads.remove(&id);
-        let predecessor = std::mem::replace(&mut roster.retired, own);
-        drop(roster);
-        // It left the same way, so it has no panic to report and ends by itself.
-        drop(predecessor.map(JoinHandle::join));
-        true
+    fn is_idle(&self, seat: &Seat) -> bool {
+        self.idle.iter().any(|idle| idle.worker == seat.worker)
     }
+
+    /// Takes a worker off the idle list; false if it has been called.
+    fn strike(&mut self, seat: &Seat) -> bool {
+        let idle = self.is_idle(seat);
+        self.idle.retain(|idle| idle.worker != seat.worker);
+        idle
+    }
+
+    /// Takes a worker off the crew; returns the one that left before, to be joined.
+    fn retire(&mut self, seat: &Seat) -> Option<JoinHandle<()>> {
+        let own = self.threads.remove(&seat.worker);
+        std::mem::replace(&mut self.retired, own)
+    }
+}
+
+fn spawn(name: String, f: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    thread::Builder::new().name(name).spawn(f).expect("the system has room for another thread")
 }
 
 /// Joins a thread unless it is this one; returns the panic that killed it.
@@ -162,106 +264,4 @@ pub(crate) fn join_thread(thread: JoinHandle<()>) -> Option<Panic> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crossbeam_channel::Receiver;
-    use std::time::Instant;
-
-    const SOON: Duration = Duration::from_secs(5);
-
-    impl Workers {
-        fn thread_count(&self) -> usize {
-            self.crew.roster.lock().threads.len()
-        }
-
-        fn submit(&self, job: impl FnOnce() + Send + 'static) {
-            assert!(self.run(Box::new(job)).is_ok(), "the crew is dismissed");
-        }
-
-        /// A job that runs until the returned sender is dropped, and its sign of life.
-        fn submit_blocked(&self) -> (Sender<()>, Receiver<()>) {
-            let (release, released) = bounded::<()>(0);
-            let (started, has_started) = bounded(1);
-            self.submit(move || {
-                started.send(()).unwrap();
-                assert!(released.recv().is_err(), "released by a drop");
-            });
-            (release, has_started)
-        }
-
-        #[track_caller]
-        fn wait_for_idle(&self, count: usize) {
-            let deadline = Instant::now() + SOON;
-            while self.crew.roster.lock().idle.len() != count {
-                assert!(Instant::now() < deadline, "never {count} idle workers");
-                thread::yield_now();
-            }
-        }
-    }
-
-    #[test]
-    fn a_blocked_job_delays_nobody() {
-        let workers = Workers::new(SOON);
-        let blocked: Vec<_> = (0..20).map(|_| workers.submit_blocked()).collect();
-        for (_, started) in &blocked {
-            started.recv_timeout(SOON).expect("every job starts while the others block");
-        }
-        assert_eq!(workers.thread_count(), 20);
-        drop(blocked);
-        workers.dismiss();
-        assert!(workers.join().is_none());
-    }
-
-    #[test]
-    fn an_idle_worker_is_used_again() {
-        let workers = Workers::new(SOON);
-        for _ in 0..50 {
-            workers.submit(|| {});
-            workers.wait_for_idle(1);
-        }
-        assert_eq!(workers.thread_count(), 1);
-        workers.dismiss();
-        assert!(workers.join().is_none());
-    }
-
-    #[test]
-    fn idle_workers_leave_after_a_while() {
-        let workers = Workers::new(Duration::from_millis(20));
-        let blocked: Vec<_> = (0..5).map(|_| workers.submit_blocked()).collect();
-        for (_, started) in &blocked {
-            started.recv_timeout(SOON).unwrap();
-        }
-        assert_eq!(workers.thread_count(), 5);
-        drop(blocked);
-        let deadline = Instant::now() + SOON;
-        while workers.thread_count() > 0 {
-            assert!(Instant::now() < deadline, "idle workers stay");
-            thread::sleep(Duration::from_millis(5));
-        }
-        workers.submit(|| {});
-        workers.dismiss();
-        assert!(workers.join().is_none());
-    }
-
-    #[test]
-    fn a_dismissed_crew_finishes_the_work_in_hand_and_takes_no_more() {
-        let workers = Workers::new(SOON);
-        let (release, started) = workers.submit_blocked();
-        started.recv_timeout(SOON).unwrap();
-        workers.dismiss();
-        assert!(workers.run(Box::new(|| {})).is_err());
-        assert_eq!(workers.thread_count(), 1);
-        drop(release);
-        assert!(workers.join().is_none());
-        assert_eq!(workers.thread_count(), 0);
-    }
-
-    #[test]
-    fn a_panic_is_handed_to_who_joins() {
-        let workers = Workers::new(SOON);
-        workers.submit(|| std::panic::resume_unwind(Box::new("the job's own words")));
-        workers.dismiss();
-        let panic = workers.join().expect("the panic is kept");
-        assert_eq!(panic.downcast_ref(), Some(&"the job's own words"));
-    }
-}
+mod tests;

@@ -199,6 +199,16 @@ fn a_call_mended_once_is_checked_again_when_cut_again() {
 }
 
 #[test]
+fn a_check_that_is_late_is_not_put_off_by_another_cut() {
+    let mut sim = Sim::new(1);
+    let mut probe = sim.begin_running(0);
+    sim.enable(110, false);
+    sim.delete_server(205);
+    sim.run_until(206);
+    probe.assert_failed();
+}
+
+#[test]
 fn a_server_put_back_under_its_name_is_another_one() {
     let mut sim = Sim::new(1);
     let mut probe = sim.begin_running(0);
