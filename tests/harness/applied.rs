@@ -157,3 +157,91 @@ fn decode_snapshot(bytes: &[u8]) -> Option<(u64, BTreeMap<u64, Command>)> {
     }
     (commands.len() as u64 == index).then_some((index, commands))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn apply(applied: &Applied, server: usize, index: u64, number: i64) {
+        applied.command(server, index, &Command::from(number).encode());
+    }
+
+    #[track_caller]
+    fn assert_violation(applied: &Applied, part: &str) {
+        let violation = applied.violation().unwrap_or_default();
+        assert!(violation.contains(part), "{violation:?} does not say {part:?}");
+    }
+
+    #[test]
+    fn servers_that_agree_are_counted() {
+        let applied = Applied::new(3);
+        apply(&applied, 0, 1, 10);
+        apply(&applied, 2, 1, 10);
+        apply(&applied, 2, 2, 20);
+        assert_eq!(applied.n_committed(1), (2, Some(Command::from(10))));
+        assert_eq!(applied.n_committed(2), (1, Some(Command::from(20))));
+        assert_eq!(applied.n_committed(3), (0, None));
+        assert_eq!(applied.max_index(), 2);
+        assert_eq!(applied.violation(), None);
+    }
+
+    #[test]
+    #[should_panic(expected = "at index 1 S1 applied 11, S0 10")]
+    fn another_command_at_an_index_is_a_violation() {
+        let applied = Applied::new(2);
+        apply(&applied, 0, 1, 10);
+        apply(&applied, 1, 1, 11);
+        applied.n_committed(1);
+    }
+
+    #[test]
+    fn a_gap_and_a_repetition_are_violations() {
+        for second in [1, 3] {
+            let applied = Applied::new(1);
+            apply(&applied, 0, 1, 10);
+            apply(&applied, 0, second, 10);
+            assert_violation(&applied, "out of order");
+        }
+    }
+
+    #[test]
+    fn a_restarted_server_applies_all_again_and_nothing_else() {
+        let applied = Applied::new(1);
+        apply(&applied, 0, 1, 10);
+        applied.restart(0, None);
+        apply(&applied, 0, 1, 10);
+        assert_eq!(applied.violation(), None);
+        applied.restart(0, None);
+        apply(&applied, 0, 1, 11);
+        assert_violation(&applied, "at index 1 S0 applied 11, S0 10");
+    }
+
+    #[test]
+    fn a_snapshot_stands_for_the_commands_in_it() {
+        let applied = Applied::new(2);
+        (1..=3).for_each(|index| apply(&applied, 0, index, 10));
+        let snapshot = applied.encode_snapshot(0, 2);
+        applied.snapshot(1, 2, &snapshot);
+        apply(&applied, 1, 3, 10);
+        assert_eq!(applied.n_committed(1), (2, Some(Command::from(10))));
+        assert_eq!(applied.n_committed(3).0, 2);
+        applied.restart(1, Some(&snapshot));
+        assert_eq!(applied.n_committed(3).0, 1);
+        apply(&applied, 1, 3, 10);
+        assert_eq!(applied.violation(), None);
+    }
+
+    #[test]
+    fn a_snapshot_of_another_index_or_of_the_past_is_a_violation() {
+        let applied = Applied::new(2);
+        (1..=3).for_each(|index| apply(&applied, 0, index, 10));
+        let snapshot = applied.encode_snapshot(0, 2);
+        applied.snapshot(1, 3, &snapshot);
+        assert_violation(&applied, "a snapshot of 2 as one of");
+
+        let applied = Applied::new(1);
+        (1..=3).for_each(|index| apply(&applied, 0, index, 10));
+        applied.snapshot(0, 2, &snapshot);
+        assert_violation(&applied, "after applying 3");
+    }
+}
