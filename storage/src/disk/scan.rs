@@ -178,3 +178,67 @@ pub(crate) fn payload<'a>(header: &BatchHeader, batch: &'a [u8]) -> &'a [u8] {
     let at = super::format::BATCH_HEADER_BYTES;
     &batch[at..at + header.payload_bytes as usize]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::format::{Identity, StateCopy, begin_batch, stamp};
+
+    fn head() -> SegmentHead {
+        SegmentHead {
+            identity: Identity { cluster_id: 0, node_id: 1 },
+            number: 1,
+            salt: 77,
+            file_bytes: 8192,
+            first_batch: 5,
+            previous_chain: 6,
+            born_batches: 0,
+            state: StateCopy::default(),
+        }
+    }
+
+    fn segment(headers: &[BatchHeader]) -> Vec<u8> {
+        let mut bytes = vec![0; HEAD_BYTES];
+        let mut batch = Vec::new();
+        for header in headers {
+            begin_batch(&mut batch);
+            stamp(*header, &mut batch);
+            bytes.extend_from_slice(&batch);
+        }
+        bytes.resize(8192, 0);
+        bytes
+    }
+
+    #[test]
+    fn a_good_header_in_the_wrong_place_is_damage() {
+        let good = BatchHeader { salt: 77, number: 5, previous_chain: 6, ..BatchHeader::default() };
+        let bytes = segment(&[good]);
+        let mut scan = Scan::new(&bytes, &head());
+        assert!(matches!(scan.advance(), Ok(Found::Batch(header, _)) if header.number == 5));
+        assert_eq!(scan.advance(), Ok(Found::Nothing));
+        for (wrong, what) in [
+            (BatchHeader { salt: 78, ..good }, "another file"),
+            (BatchHeader { number: 4, ..good }, "where batch 5 belongs"),
+            (BatchHeader { number: 6, ..good }, "where batch 5 belongs"),
+            (BatchHeader { previous_chain: 7, ..good }, "where batch 5 belongs"),
+        ] {
+            let bytes = segment(&[wrong]);
+            let defect = Scan::new(&bytes, &head()).advance().unwrap_err();
+            assert!(defect.what.contains(what), "{}", defect.what);
+            assert_eq!((defect.offset, defect.last_batch), (HEAD_BYTES, None));
+        }
+    }
+
+    #[test]
+    fn a_batch_of_an_earlier_life_behind_the_end_proves_nothing() {
+        // Its salt is another one: these are not this file's bytes, but they are no torn write.
+        let bytes = segment(&[BatchHeader { salt: 78, number: 9, ..BatchHeader::default() }]);
+        let mut shifted = vec![0; HEAD_BYTES + SECTOR_BYTES];
+        shifted.extend_from_slice(&bytes[HEAD_BYTES..8192 - SECTOR_BYTES]);
+        assert_eq!(Scan::new(&shifted, &head()).advance(), Ok(Found::Torn));
+        let same_life = segment(&[BatchHeader { salt: 77, number: 9, ..BatchHeader::default() }]);
+        shifted[HEAD_BYTES + SECTOR_BYTES..].copy_from_slice(&same_life[HEAD_BYTES..7680]);
+        let defect = Scan::new(&shifted, &head()).advance().unwrap_err();
+        assert!(defect.what.contains("a later one follows at 4608"), "{}", defect.what);
+    }
+}

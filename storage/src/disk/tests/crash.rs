@@ -24,6 +24,8 @@ fn check(fs: &SimFs, progress: &Progress, context: &str) -> Model {
         Err(error) => panic!("{context}: {error}"),
     };
     assert!(progress.allows(&found), "{context}: found {found:#?}\nof {progress:#?}");
+    let unfinished = fs.contents().into_keys().find(|name| name.contains(".tmp"));
+    assert_eq!(unfinished, None, "{context}: left over");
     // Whatever was answered from this state, it must not have been only in memory.
     let later = open(&fs.after_power_cut(|| false)).map(|mut later| Model::of(&later.load()));
     assert_eq!(later.as_ref().ok(), Some(&found), "{context}: lost after opening: {later:?}");

@@ -49,6 +49,28 @@ fn blocks(fs: &SimFs) -> Vec<Block> {
 }
 
 #[test]
+fn a_segments_head_must_agree_with_the_segments_before_it() {
+    let reference = SimFs::new();
+    run(&reference, &random_steps(4, 40));
+    let blocks: Vec<Block> = blocks(&reference)
+        .into_iter()
+        .filter(|block| block.name.starts_with("wal-") && block.at == 0)
+        .collect();
+    assert!(blocks.len() > 1, "there are segments to compare");
+    // First batch, last index and term, generation, term, vote, chain, current snapshot.
+    for field in [56, 72, 80, 88, 96, 104, 112, 120, 128, 136, 144] {
+        let mut contents = reference.contents();
+        let block = &blocks[blocks.len() - 1];
+        let content = contents.get_mut(&block.name).unwrap();
+        content[field] ^= 1;
+        block.fix_crc(content);
+        let error = open(&SimFs::holding(&contents)).err();
+        let text = error.unwrap_or_else(|| panic!("field {field} is not compared")).to_string();
+        assert!(text.contains("does not continue") || text.contains("are gone"), "{field}: {text}");
+    }
+}
+
+#[test]
 fn false_fields_with_true_checksums_never_panic() {
     let mut random = fastrand::Rng::with_seed(1);
     let (mut tried, mut opened) = (0, 0);

@@ -47,9 +47,18 @@ fn the_log_is_kept_from_the_previous_snapshot_on() {
     assert_eq!(snapshots, 2);
 }
 
+fn snapshot_of_20(content: &[u8]) -> Vec<u8> {
+    let fs = SimFs::new();
+    let mut persister = open(&fs).unwrap();
+    let meta = SnapshotMeta { last_included: EntryId::new(20, 1), ..SnapshotMeta::default() };
+    let staged = persister.snapshot_stage().write_all(meta, content).unwrap();
+    persister.save_state_and_snapshot(&Batch::default(), staged).unwrap();
+    fs.content("snapshot-00000000000000000020-00000000000000000001.snap").unwrap()
+}
+
 #[test]
 fn the_previous_snapshot_stands_in_for_a_damaged_one() {
-    for damage in ["missing", "cut", "flipped", "older"] {
+    for damage in ["missing", "cut", "flipped", "older", "another"] {
         let fs = SimFs::new();
         let mut persister = open(&fs).unwrap();
         for index in 1..=30 {
@@ -67,7 +76,9 @@ fn the_previous_snapshot_stands_in_for_a_damaged_one() {
             "missing" => _ = contents.remove(newer),
             "cut" => contents.get_mut(newer).unwrap().truncate(4100),
             "flipped" => contents.get_mut(newer).unwrap()[4097] ^= 4,
-            _ => _ = contents.insert(newer.clone(), contents[older].clone()),
+            "older" => _ = contents.insert(newer.clone(), contents[older].clone()),
+            // Good in itself, of the same entry and length, but not the one that was saved.
+            _ => _ = contents.insert(newer.clone(), snapshot_of_20(b"AT 20")),
         }
         let fs = SimFs::holding(&contents);
         let mut persister = open(&fs).unwrap();

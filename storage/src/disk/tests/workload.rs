@@ -19,13 +19,13 @@ pub(super) enum Step {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Model {
     pub(super) hard_state: HardState,
-    pub(super) snapshot: Option<(EntryId, Vec<u8>)>,
+    pub(super) snapshot: Option<(SnapshotMeta, Vec<u8>)>,
     pub(super) entries: Vec<Entry>,
 }
 
 impl Model {
     pub(super) fn base(&self) -> EntryId {
-        self.snapshot.as_ref().map_or(EntryId::default(), |(id, _)| *id)
+        self.snapshot.as_ref().map_or(EntryId::default(), |(meta, _)| meta.last_included)
     }
 
     pub(super) fn last(&self) -> EntryId {
@@ -36,7 +36,7 @@ impl Model {
         let snapshot = found.snapshot.as_ref();
         Self {
             hard_state: found.hard_state,
-            snapshot: snapshot.map(|found| (found.meta.last_included, found.to_vec())),
+            snapshot: snapshot.map(|found| (found.meta.clone(), found.to_vec())),
             entries: found.entries.clone(),
         }
     }
@@ -55,7 +55,7 @@ impl Model {
         if let Step::Snapshot(_, id, content) = step {
             let keeps = next.entries.iter().any(|entry| entry.id == *id);
             next.entries.retain(|entry| keeps && entry.id.index > id.index);
-            next.snapshot = Some((*id, content.clone()));
+            next.snapshot = Some((meta(*id), content.clone()));
         }
         next
     }
@@ -130,6 +130,11 @@ fn truncated(model: &Model, a: u8, b: u8) -> Batch {
     batch
 }
 
+fn meta(last_included: EntryId) -> SnapshotMeta {
+    let configuration = format!("members at {last_included}").into_bytes();
+    SnapshotMeta { last_included, configuration: configuration.into() }
+}
+
 fn content(a: u8, b: u8) -> Vec<u8> {
     vec![b; a as usize * 5]
 }
@@ -160,9 +165,7 @@ pub(super) fn perform(persister: &mut DiskPersister, step: &Step) -> Result<(), 
     match step {
         Step::Persist(batch) => persister.persist(batch),
         Step::Snapshot(batch, last_included, content) => {
-            let configuration = Arc::from(&b"members"[..]);
-            let meta = SnapshotMeta { last_included: *last_included, configuration };
-            let staged = persister.snapshot_stage().write_all(meta, content)?;
+            let staged = persister.snapshot_stage().write_all(meta(*last_included), content)?;
             persister.save_state_and_snapshot(batch, staged).map(drop)
         }
         Step::Restart => unreachable!("the caller opens anew"),
