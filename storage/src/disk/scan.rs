@@ -230,6 +230,26 @@ mod tests {
     }
 
     #[test]
+    fn only_the_expected_header_can_have_been_cut_short() {
+        let good = BatchHeader { salt: 77, number: 5, previous_chain: 6, ..BatchHeader::default() };
+        let whole = segment(&[good]);
+        let cut = |at: usize| {
+            let mut bytes = whole.clone();
+            bytes[HEAD_BYTES + at..].fill(0);
+            bytes
+        };
+        for at in [1, 4, 20, 100, 143] {
+            assert_eq!(Scan::new(&cut(at), &head()).advance(), Ok(Found::Torn), "cut at {at}");
+            for wrong in [0, 9, 17] {
+                let mut bytes = cut(at);
+                bytes[HEAD_BYTES + wrong] ^= 0x10;
+                let defect = Scan::new(&bytes, &head()).advance().unwrap_err();
+                assert_eq!(defect.last_batch, Some(5), "cut at {at}, wrong at {wrong}");
+            }
+        }
+    }
+
+    #[test]
     fn a_batch_of_an_earlier_life_behind_the_end_proves_nothing() {
         // Its salt is another one: these are not this file's bytes, but they are no torn write.
         let bytes = segment(&[BatchHeader { salt: 78, number: 9, ..BatchHeader::default() }]);

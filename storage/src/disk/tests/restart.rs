@@ -3,7 +3,7 @@
 use super::workload::{Model, random_steps, run};
 use super::{open, open_with, options};
 use crate::disk::DiskOptions;
-use crate::disk::format::VoteSlot;
+use crate::disk::format::{Generation, Identity, VoteSlot};
 use crate::fs::sim::{Fault, SimFs};
 use crate::{Batch, Entry, EntryId, HardState, Persister, SnapshotMeta};
 
@@ -247,4 +247,28 @@ fn equal_snapshots_of_two_peers_are_equal_files() {
         fs.content("snapshot-00000000000000000007-00000000000000000001.snap").unwrap()
     };
     assert_eq!(file(1, false), file(2, true));
+}
+
+#[test]
+fn a_slot_that_contradicts_the_log_is_refused() {
+    let fs = SimFs::new();
+    let mut persister = open(&fs).unwrap();
+    let hard_state = HardState { current_term: 6, voted_for: Some(3) };
+    persister.persist(&Batch { hard_state: Some(hard_state), ..append(1, 10) }).unwrap();
+    persister.persist(&append(2, 10)).unwrap();
+    drop(persister);
+    let contents = fs.contents();
+    let slot = VoteSlot::decode(&contents["VOTE"][4096..4608]).unwrap();
+    let another_vote = HardState { voted_for: Some(4), ..hard_state };
+    let another_node = Identity { node_id: 9, ..slot.identity };
+    for (wrong, what) in [
+        (VoteSlot { hard_state: another_vote, ..slot }, "contradicts the log"),
+        (VoteSlot { generation: Generation(3), ..slot }, "contradicts the log"),
+        (VoteSlot { identity: another_node, ..slot }, "another node's"),
+    ] {
+        let mut contents = contents.clone();
+        contents.get_mut("VOTE").unwrap()[4096..4608].copy_from_slice(&wrong.encode());
+        let error = open(&SimFs::holding(&contents)).err().unwrap().to_string();
+        assert!(error.contains(what) && error.contains("VOTE"), "{error}");
+    }
 }
