@@ -9,7 +9,7 @@
 //! - `local` (with `numbering` and `watch`): the client inside this process. [`Clerk`]: the one
 //!   outside.
 //! - [`KvServer`]: a node, from all of these.
-//! - the front end for Redis clients is to come.
+//! - [`resp`]: the front end for Redis clients.
 //!
 //! **Boundary:** consensus is `oarlock-raft`'s; nothing here looks at its messages or its log.
 
@@ -24,6 +24,7 @@ mod node;
 mod numbering;
 mod op;
 mod request;
+pub mod resp;
 mod server;
 mod service;
 pub mod session;

@@ -17,6 +17,7 @@ use crate::numbering::{Number, Numbering};
 use crate::op::{Answers, Op};
 use crate::request::{KvCall, KvReply, Request};
 use crate::session::Refused;
+use crate::status::NodeStatus;
 use crate::watch::{Event, Watch};
 
 /// How long after an attempt that came to nothing the next one is made, if no new leader appears.
@@ -58,6 +59,11 @@ impl LocalClient {
                 Ended::NeedsNewNumber(again) => call = again,
             }
         }
+    }
+
+    /// What there is to say of this node now.
+    pub fn status(&self) -> NodeStatus {
+        self.node.status()
     }
 
     /// Tries until there is an outcome.

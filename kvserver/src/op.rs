@@ -20,7 +20,7 @@ pub const VALUE_BYTES_MAX: usize = 4 << 20;
 
 /// The most bytes the answers to one request may have together. An operation whose answer would
 /// exceed it has no effect and answers [`OpError::AnswerTooLarge`].
-pub const ANSWER_BYTES_MAX: usize = 16 << 20;
+pub const ANSWER_BYTES_MAX: usize = 48 << 20;
 
 /// One operation on the store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -148,6 +148,18 @@ impl Op {
             | Self::DelIf { .. }
             | Self::MSet { .. }
             | Self::MSetNx { .. } => false,
+        }
+    }
+}
+
+impl Op {
+    /// The most bytes the answer may have, as far as the operation alone tells.
+    pub(crate) fn answer_bytes_max(&self) -> usize {
+        match self {
+            Self::Get { .. } | Self::GetDel { .. } | Self::Set { get: true, .. } => VALUE_BYTES_MAX,
+            Self::MGet { keys } => keys.len().saturating_mul(VALUE_BYTES_MAX),
+            Self::Keys { .. } | Self::Scan { .. } => ANSWER_BYTES_MAX,
+            _ => 0,
         }
     }
 }

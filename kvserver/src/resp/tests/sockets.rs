@@ -1,0 +1,209 @@
+//! Real sockets, and a client library nobody here wrote.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::thread;
+use std::time::Instant;
+
+use redis::Commands;
+
+use super::*;
+
+struct Port {
+    store: Arc<TestStore>,
+    listener: RespListener,
+}
+
+impl Port {
+    fn open(options: RespOptions, other: Option<OtherProtocol>) -> Self {
+        let store = Arc::new(TestStore::default());
+        let front = FrontEnd::new(Arc::clone(&store) as Arc<dyn Store>, options);
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = RespListener::start(socket, front, other).unwrap();
+        Self { store, listener }
+    }
+
+    fn dial(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.listener.local_addr()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream
+    }
+
+    fn redis(&self, parameters: &str) -> redis::Connection {
+        let url = format!("redis://{}/{parameters}", self.listener.local_addr());
+        redis::Client::open(url).unwrap().get_connection().unwrap()
+    }
+}
+
+fn ask(stream: &mut TcpStream, command: &str, reply: &str) {
+    stream.write_all(command.as_bytes()).unwrap();
+    let mut found = vec![0; reply.len()];
+    stream.read_exact(&mut found).unwrap();
+    assert_eq!(String::from_utf8(found).unwrap(), reply, "{command}");
+}
+
+fn read_all(mut stream: TcpStream) -> String {
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+#[test]
+fn the_redis_crate_is_at_home() {
+    let port = Port::open(RespOptions::default(), None);
+    for parameters in ["", "?protocol=resp3"] {
+        let mut client = port.redis(parameters);
+        let _: () = client.set("k", "v").unwrap();
+        let value: String = client.get("k").unwrap();
+        assert_eq!(value, "v");
+        let none: Option<String> = client.get("none").unwrap();
+        assert_eq!(none, None);
+        let n: i64 = client.incr("n", 2).unwrap();
+        assert_eq!(n % 2, 0);
+        let _: () = client.mset(&[("a", "1"), ("b", "2")]).unwrap();
+        let values: Vec<Option<String>> = client.mget(&["a", "x", "b"]).unwrap();
+        assert_eq!(values, [Some("1".to_owned()), None, Some("2".to_owned())]);
+        let (x, y): (i64, String) =
+            redis::pipe().atomic().incr("m", 1).get("k").query(&mut client).unwrap();
+        assert!(x > 0 && y == "v");
+        let mut keys: Vec<String> =
+            client.scan::<String>().unwrap().map(|key| key.unwrap()).collect();
+        keys.sort();
+        assert_eq!(keys, ["a", "b", "k", "m", "n"]);
+        let error = client.incr::<_, _, i64>("k", 1).unwrap_err();
+        assert!(error.to_string().contains("not an integer"), "{error}");
+        let deleted: i64 = client.del(&["a", "b", "none"]).unwrap();
+        assert_eq!(deleted, 2);
+    }
+}
+
+#[test]
+fn many_clients_at_once_increment_without_losing_any() {
+    let port = Port::open(RespOptions::default(), None);
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let mut client = port.redis("");
+                for _ in 0..50 {
+                    let _: i64 = client.incr("n", 1).unwrap();
+                }
+            });
+        }
+    });
+    let n: i64 = port.redis("").get("n").unwrap();
+    assert_eq!(n, 400);
+}
+
+#[test]
+fn one_client_too_many_is_told_so() {
+    let port = Port::open(RespOptions { clients_max: 1, ..RespOptions::default() }, None);
+    let mut first = port.dial();
+    ask(&mut first, "PING\r\n", "+PONG\r\n");
+    let mut second = port.dial();
+    second.write_all(b"PING\r\n").unwrap();
+    assert_eq!(read_all(second), "-ERR max number of clients reached\r\n");
+    let silent = port.dial();
+    assert_eq!(read_all(silent), "-ERR max number of clients reached\r\n");
+    drop(first);
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        let mut third = port.dial();
+        third.write_all(b"QUIT\r\n").unwrap();
+        if read_all(third) == "+OK\r\n" {
+            break;
+        }
+        assert!(Instant::now() < deadline, "the first one's place is never free");
+    }
+}
+
+#[test]
+fn another_protocol_shares_the_port() {
+    let handed = Arc::new(Mutex::new(Vec::new()));
+    let serve = Arc::clone(&handed);
+    let other = OtherProtocol {
+        first_byte: 0xa7,
+        serve: Arc::new(move |mut stream: TcpStream| {
+            let mut bytes = [0; 3];
+            stream.read_exact(&mut bytes).unwrap();
+            serve.lock().push(bytes);
+            stream.write_all(b"other").unwrap();
+        }),
+    };
+    let port = Port::open(RespOptions { clients_max: 1, ..RespOptions::default() }, Some(other));
+    let mut client = port.dial();
+    ask(&mut client, "PING\r\n", "+PONG\r\n");
+    let mut stranger = port.dial();
+    stranger.write_all(&[0xa7, 1, 2]).unwrap();
+    assert_eq!(read_all(stranger), "other", "though no client could be taken");
+    assert_eq!(*handed.lock(), [[0xa7, 1, 2]]);
+    ask(&mut client, "PING\r\n", "+PONG\r\n");
+}
+
+#[test]
+fn a_shutdown_answers_what_has_come_and_joins_everything() {
+    let port = Port::open(RespOptions::default(), None);
+    let mut idle = port.dial();
+    ask(&mut idle, "PING\r\n", "+PONG\r\n");
+    let mut busy = port.dial();
+    ask(&mut busy, "PING\r\n", "+PONG\r\n");
+    port.store.state.lock().delay = Some(Duration::from_millis(300));
+    busy.write_all(b"SET k v\r\n").unwrap();
+    let started = Instant::now();
+    while port.listener.bytes_in() < 6 + 6 + 9 {
+        assert!(started.elapsed() < Duration::from_secs(5), "the command never came");
+        thread::yield_now();
+    }
+    port.listener.shutdown();
+    assert_eq!(read_all(busy), "+OK\r\n");
+    assert_eq!(read_all(idle), "");
+    assert!(TcpStream::connect(port.listener.local_addr()).is_err(), "the port is closed");
+    port.listener.shutdown();
+}
+
+#[test]
+fn a_client_that_reads_nothing_costs_nobody_else_anything() {
+    let options = RespOptions {
+        write_timeout: Duration::from_millis(200),
+        shutdown_grace: Duration::from_millis(200),
+        ..RespOptions::default()
+    };
+    let port = Port::open(options, None);
+    let mut slow = port.dial();
+    ask(&mut slow, &format!("SET k {}\r\n", "x".repeat(60_000)), "+OK\r\n");
+    // Far more than sockets hold.
+    slow.write_all("GET k\r\n".repeat(1000).as_bytes()).unwrap();
+    let mut quick = port.dial();
+    ask(&mut quick, "PING\r\n", "+PONG\r\n");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        ask(&mut quick, "CLIENT ID\r\n", ":2\r\n");
+        quick.write_all(b"INFO clients\r\n").unwrap();
+        let mut buffer = [0; 1024];
+        let len = quick.read(&mut buffer).unwrap();
+        if String::from_utf8_lossy(&buffer[..len]).contains("connected_clients:1\r\n") {
+            break;
+        }
+        assert!(Instant::now() < deadline, "the slow one is never disconnected");
+        thread::yield_now();
+    }
+    drop(slow);
+}
+
+#[test]
+fn a_client_can_disconnect_another() {
+    let port = Port::open(RespOptions::default(), None);
+    let (mut first, mut second) = (port.dial(), port.dial());
+    ask(&mut first, "CLIENT ID\r\n", ":1\r\n");
+    ask(&mut second, "CLIENT KILL ID 1\r\n", ":1\r\n");
+    assert_eq!(read_all(first), "");
+    ask(&mut second, "CLIENT KILL ID 1\r\n", ":0\r\n");
+}
+
+#[test]
+fn a_half_closed_connection_gets_its_answers() {
+    let port = Port::open(RespOptions::default(), None);
+    let mut stream = port.dial();
+    stream.write_all(b"SET k v\r\nGET k\r\n").unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_all(stream), "+OK\r\n$1\r\nv\r\n");
+}
