@@ -11,6 +11,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use oarlock_storage::{
     Batch, DiskOptions, DiskPersister, MemoryPersister, Persister, Recovered, Snapshot,
@@ -21,6 +22,8 @@ use tempfile::TempDir;
 const VARIABLE: &str = "OARLOCK_PERSISTER";
 /// Small, so that the suites fill segments and delete them.
 const SEGMENT_BYTES: u64 = 64 << 10;
+/// A write that takes this long is worth a line in the trace.
+const SLOW: Duration = Duration::from_millis(20);
 
 /// The durable state of one server, across its incarnations.
 pub(crate) struct Durable {
@@ -81,7 +84,10 @@ impl Durable {
         self.line.note_raft_state(&*inner);
         self.line.note_snapshot(snapshot.as_ref());
         let line = Arc::clone(&self.line);
-        (Box::new(Severable { inner, recovered: Some(recovered), line }), snapshot)
+        (
+            Box::new(Severable { inner, recovered: Some(recovered), line, server: self.server }),
+            snapshot,
+        )
     }
 
     /// The crash: what the present incarnation writes from here on is lost.
@@ -124,6 +130,17 @@ struct Severable {
     inner: Box<dyn Persister>,
     recovered: Option<Recovered>,
     line: Arc<Line>,
+    server: usize,
+}
+
+impl Severable {
+    /// A test that fails because the disk was slow should say so.
+    fn note_time(&self, began: Instant) {
+        let took = began.elapsed();
+        if took >= SLOW {
+            log::debug!(target: "PERS", "S{} took {took:.1?} to persist", self.server);
+        }
+    }
 }
 
 impl Persister for Severable {
@@ -133,7 +150,9 @@ impl Persister for Severable {
 
     fn persist(&mut self, batch: &Batch) -> Result<(), StorageError> {
         self.line.check()?;
+        let began = Instant::now();
         self.inner.persist(batch)?;
+        self.note_time(began);
         self.line.note_raft_state(&*self.inner);
         Ok(())
     }
@@ -148,7 +167,9 @@ impl Persister for Severable {
         staged: StagedSnapshot,
     ) -> Result<Snapshot, StorageError> {
         self.line.check()?;
+        let began = Instant::now();
         let snapshot = self.inner.save_state_and_snapshot(batch, staged)?;
+        self.note_time(began);
         self.line.note_raft_state(&*self.inner);
         self.line.note_snapshot(Some(&snapshot));
         Ok(snapshot)

@@ -26,6 +26,7 @@ mod seed;
 mod servers;
 mod threads;
 mod trace;
+mod traced_end;
 mod turn;
 mod watchdog;
 

@@ -6,7 +6,7 @@ use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Receiver, bounded};
 use oarlock_raft::{ApplyMsg, Start, Term};
-use oarlock_rpc::{Router, Service};
+use oarlock_rpc::{End, Router, Service};
 use parking_lot::Mutex;
 
 use super::applied::Applied;
@@ -14,6 +14,7 @@ use super::command::Command;
 use super::lab_raft::LabRaft;
 use super::report::{Counters, Report};
 use super::servers::{Origin, Peer, Servers};
+use super::traced_end::TracedEnd;
 
 /// A service takes a snapshot after it has applied index 9, 19, 29, ….
 const SNAPSHOT_INTERVAL: u64 = 10;
@@ -86,8 +87,12 @@ impl<R: LabRaft> RaftCluster<R> {
         self.servers.start_with(i, |Origin { ends, persister, snapshot, seed }| {
             let snapshot = snapshot.filter(|_| self.snapshots);
             self.applied.restart(i, snapshot.as_deref());
+            let ends = ends
+                .into_iter()
+                .enumerate()
+                .map(|(to, end)| Arc::new(TracedEnd { end, from: i, to }) as Arc<dyn End>);
             let (apply_tx, apply_rx) = bounded(0);
-            let raft = R::make(ends, i, persister, apply_tx, seed);
+            let raft = R::make(ends.collect(), i, persister, apply_tx, seed);
             let service = Router::new().with("Raft", raft.service());
             let reader = self.spawn_reader(i, raft.clone(), apply_rx);
             let reader = Arc::new(Mutex::new(Some(reader)));

@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 const VARIABLE: &str = "OARLOCK_TRACE";
 const ALL: &str = "all";
 /// The lines that are remembered.
-const RECENT_MAX: usize = 4000;
+const RECENT_MAX: usize = 20_000;
 
 static TRACER: OnceLock<Tracer> = OnceLock::new();
 
