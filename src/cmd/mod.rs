@@ -1,0 +1,12 @@
+//! The subcommands, one file each, and what they share.
+
+pub(crate) mod cluster;
+mod cluster_file;
+pub(crate) mod kv;
+mod member;
+mod node_process;
+mod node_status;
+pub(crate) mod serve;
+mod signals;
+pub(crate) mod status;
+mod table;

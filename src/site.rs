@@ -1,0 +1,139 @@
+//! What one node of a cluster stands on: its address, its directory, and the ends to its peers.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use oarlock_raft::{OpenError, PeerId, Peers};
+use oarlock_rpc::tcp::{EndOptions, Identity, ServerOptions, TcpEnd, TcpServer};
+use oarlock_rpc::{End, Service};
+use oarlock_storage::{DiskOptions, DiskPersister, StorageError};
+
+/// A call to a peer that is not answered within this time is given up. Above what a slow disk
+/// takes, and below the patience of whoever waits behind it.
+const CALL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Which node of which cluster, and where it lives.
+#[derive(Clone, Debug)]
+pub struct SiteOptions {
+    /// This node's number; not 0.
+    pub id: PeerId,
+    /// Where each member of the cluster listens for the others, this node included: `host:port`.
+    pub members: BTreeMap<PeerId, String>,
+    /// This node's directory; made if it does not exist.
+    pub dir: PathBuf,
+    /// The cluster's number. `None` takes what the directory says, or makes one of the members of a
+    /// new cluster.
+    pub cluster_id: Option<u64>,
+}
+
+/// A node that could not be started. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The members do not make a cluster with this node in it.
+    #[error("{0}")]
+    Members(String),
+    /// The node's address cannot be listened on.
+    #[error("cannot listen on {address}: {source}; stop what uses it, or choose another")]
+    Listen {
+        /// The address.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The node's directory cannot be used.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// What the directory holds cannot be taken over.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// A thread could not be started.
+    #[error("cannot start a thread: {0}; free some resources and try again")]
+    Thread(io::Error),
+}
+
+/// A node's address is taken, its directory open, and its ends dial; but it answers nobody yet.
+pub struct Site {
+    /// Which node of which cluster.
+    pub identity: Identity,
+    /// The ends to the other members.
+    pub peers: Peers,
+    /// The directory.
+    pub persister: DiskPersister,
+    listener: TcpListener,
+}
+
+impl Site {
+    /// Takes the address, then the directory, then dials.
+    pub fn prepare(options: &SiteOptions) -> Result<Self, StartError> {
+        let me = options.id;
+        let Some(address) = options.members.get(&me).filter(|_| me.0 != 0) else {
+            let known: Vec<_> = options.members.keys().map(ToString::to_string).collect();
+            let known = known.join(", ");
+            return Err(StartError::Members(format!(
+                "node {me} is not among the members {known}; ids begin at 1"
+            )));
+        };
+        let listener = listen(address)?;
+        let persister = DiskPersister::open(&options.dir, disk_options(options)?)?;
+        let identity = Identity { cluster_id: persister.cluster_id(), node_id: me.0 };
+        let others = options.members.iter().filter(|(peer, _)| **peer != me);
+        let peers = others
+            .map(|(&peer, address)| {
+                let mut options = EndOptions::peer(address, identity, peer.0);
+                options.call_timeout = CALL_TIMEOUT;
+                let end = TcpEnd::connect(options).map_err(StartError::Thread)?;
+                Ok((peer, Arc::new(end) as Arc<dyn End>))
+            })
+            .collect::<Result<Peers, StartError>>()?;
+        Ok(Self { identity, peers, persister, listener })
+    }
+
+    /// Takes the site apart: what the service is opened with, and what serves it afterwards.
+    pub fn split(self) -> (Peers, DiskPersister, SiteListener) {
+        let listener = SiteListener { identity: self.identity, listener: self.listener };
+        (self.peers, self.persister, listener)
+    }
+}
+
+/// The address of a node that does not answer yet.
+pub struct SiteListener {
+    identity: Identity,
+    listener: TcpListener,
+}
+
+impl SiteListener {
+    /// Which node of which cluster.
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// Begins to answer: peers with `service`.
+    pub fn serve(self, service: Arc<dyn Service>) -> Result<TcpServer, StartError> {
+        let options = ServerOptions::new(self.identity).serve_peers(service);
+        TcpServer::listen(self.listener, options).map_err(StartError::Thread)
+    }
+}
+
+/// Listens on `address`, or says whose fault it is.
+pub fn listen(address: &str) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address)
+        .map_err(|source| StartError::Listen { address: address.to_owned(), source })
+}
+
+fn disk_options(options: &SiteOptions) -> Result<DiskOptions, StartError> {
+    let stored = DiskPersister::read_identity(&options.dir)?.map(|identity| identity.cluster_id);
+    let cluster_id = options.cluster_id.or(stored).unwrap_or_else(|| derived_cluster_id(options));
+    Ok(DiskOptions { cluster_id: Some(cluster_id), ..DiskOptions::new(options.id.0) })
+}
+
+/// A number for a new cluster that all its members find by themselves: of who is in it, and where.
+fn derived_cluster_id(options: &SiteOptions) -> u64 {
+    let members = options.members.iter().map(|(id, address)| format!("{id}={address}"));
+    let members = members.collect::<Vec<_>>().join(",");
+    // The upper half tells it from numbers people choose, and keeps it from being 0.
+    1 << 32 | u64::from(crc32fast::hash(members.as_bytes()))
+}

@@ -1,0 +1,13 @@
+//! The program as its users meet it: real processes, real Redis clients, real crashes.
+//!
+//! - `processes`: starting, killing and asking nodes (no tests).
+//! - `clients`: what Redis clients and the program's own commands see, at any node.
+//! - `crashes`: `kill -9` of one and of all, with a writer that counts what was acknowledged.
+//! - `mistakes`: wrong flags, taken ports, foreign and damaged directories.
+//! - `cluster`: `oarlock cluster`, from its first line to its last.
+
+mod clients;
+mod cluster;
+mod crashes;
+mod mistakes;
+mod processes;

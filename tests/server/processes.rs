@@ -1,0 +1,159 @@
+//! Nodes as processes: started, killed, asked.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// Far beyond what anything here takes, on any machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// The program under test, with these arguments.
+pub(crate) fn oarlock<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_oarlock"));
+    command.args(args).stdin(Stdio::null());
+    command
+}
+
+/// Runs the program to its end.
+pub(crate) fn run(args: &[&str]) -> Output {
+    oarlock(args).output().expect("the program starts")
+}
+
+/// Runs the program, which must succeed, and returns what it prints.
+pub(crate) fn run_ok(args: &[&str]) -> String {
+    let output = run(args);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{args:?}: {error}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// Runs the program, which must fail, and returns what it says about it.
+pub(crate) fn run_err(args: &[&str]) -> String {
+    let output = run(args);
+    assert!(!output.status.success(), "{args:?} should fail");
+    String::from_utf8(output.stderr).expect("text")
+}
+
+/// This many ports that nobody uses now.
+pub(crate) fn free_ports(count: usize) -> Vec<u16> {
+    let listeners: Vec<_> =
+        (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+    listeners.iter().map(|listener| listener.local_addr().expect("bound").port()).collect()
+}
+
+/// Asks again and again until the answer is there.
+#[track_caller]
+pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
+
+/// Three nodes of one cluster, each in its own process; killed with this value.
+pub(crate) struct Nodes {
+    dir: tempfile::TempDir,
+    clients: Vec<u16>,
+    peers: Vec<u16>,
+    children: Vec<Option<Child>>,
+}
+
+impl Nodes {
+    /// Starts three new nodes.
+    pub(crate) fn start() -> Self {
+        let ports = free_ports(6);
+        let mut nodes = Self {
+            dir: tempfile::tempdir().expect("a temporary directory"),
+            clients: ports[..3].to_vec(),
+            peers: ports[3..].to_vec(),
+            children: vec![None, None, None],
+        };
+        (1..=3).for_each(|id| nodes.start_node(id));
+        nodes
+    }
+
+    /// The arguments that start node `id`: always the same.
+    pub(crate) fn serve_args(&self, id: usize) -> Vec<String> {
+        let address = |ports: &[u16], id: usize| format!("127.0.0.1:{}", ports[id - 1]);
+        let mut args: Vec<String> = ["serve", "--id"].map(str::to_owned).to_vec();
+        args.extend([id.to_string(), "--dir".to_owned(), self.dir_of(id).display().to_string()]);
+        args.extend(["--client-addr".to_owned(), address(&self.clients, id)]);
+        args.extend(["--peer-addr".to_owned(), address(&self.peers, id)]);
+        for other in (1..=3).filter(|&other| other != id) {
+            args.extend(["--peer".to_owned(), format!("{other}={}", address(&self.peers, other))]);
+        }
+        args
+    }
+
+    pub(crate) fn start_node(&mut self, id: usize) {
+        let path = self.path().join(format!("{id}.log"));
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(path);
+        let log = log.expect("a log file");
+        let child = oarlock(self.serve_args(id)).stderr(log).spawn().expect("the program starts");
+        self.children[id - 1] = Some(child);
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(&mut self, id: usize) {
+        if let Some(mut child) = self.children[id - 1].take() {
+            child.kill().expect("it runs");
+            child.wait().expect("it is ours");
+        }
+    }
+
+    pub(crate) fn dir_of(&self, id: usize) -> PathBuf {
+        self.dir.path().join(format!("node-{id}"))
+    }
+
+    pub(crate) fn client_addr(&self, id: usize) -> String {
+        format!("127.0.0.1:{}", self.clients[id - 1])
+    }
+
+    /// A Redis connection to node `id`, once it listens.
+    pub(crate) fn redis(&self, id: usize) -> redis::Connection {
+        let client = redis::Client::open(format!("redis://{}/", self.client_addr(id)));
+        let client = client.expect("a good address");
+        wait_for("a connection", || client.get_connection().ok())
+    }
+
+    /// What node `id` says of the cluster, as `oarlock status --json` prints it.
+    pub(crate) fn status(&self, id: usize) -> Option<serde_json::Value> {
+        let output = run(&["status", "--json", "--addr", &self.client_addr(id)]);
+        output.status.success().then(|| serde_json::from_slice(&output.stdout).expect("JSON"))
+    }
+
+    /// The number of the node that leads, by the account of any that runs.
+    pub(crate) fn leader(&self) -> usize {
+        wait_for("a leader", || {
+            let running = (1..=3).filter(|id| self.children[id - 1].is_some());
+            running.filter_map(|id| self.status(id)).find_map(|status| {
+                let members = status["members"].as_array()?.clone();
+                let leads = |m: &&serde_json::Value| m["status"]["role"] == "Leader";
+                members.iter().find(leads)?["id"].as_u64().map(|id| id as usize)
+            })
+        })
+    }
+
+    /// Where all the nodes' directories and logs are.
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
+impl Drop for Nodes {
+    fn drop(&mut self) {
+        (1..=3).for_each(|id| self.kill(id));
+        if std::thread::panicking() {
+            for id in 1..=3 {
+                let log = std::fs::read_to_string(self.path().join(format!("{id}.log")));
+                eprintln!("--- node {id}\n{}", log.unwrap_or_default());
+            }
+        }
+    }
+}
