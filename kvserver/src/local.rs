@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, unbounded};
-use oarlock_raft::EntryId;
+use oarlock_raft::{EntryId, PeerId, Term};
 
 use crate::error::ExecuteError;
 use crate::node::{Node, Route};
@@ -78,6 +78,7 @@ impl LocalClient {
             node: &self.node,
             call: Arc::new(call),
             sender,
+            asked: (0, None),
             sent: 0,
             outstanding: 0,
             fate: Fate::NotExecuted,
@@ -85,8 +86,7 @@ impl LocalClient {
         if self.watch.is_stopped() {
             return Ended::With(Err(ExecuteError::Stopped));
         }
-        waiting.send();
-        let mut again_at: Option<Instant> = None;
+        let mut again_at = waiting.send(deadline);
         loop {
             let until = again_at.map_or(deadline, |at| at.min(deadline));
             // We hold a sender ourselves, so an error is never a closed channel.
@@ -98,10 +98,7 @@ impl LocalClient {
             match step {
                 Step::Wait => {}
                 Step::Pause => again_at = Some(Instant::now() + PAUSE),
-                Step::Again => {
-                    again_at = None;
-                    waiting.send();
-                }
+                Step::Again => again_at = waiting.send(deadline),
                 Step::End(result) => return Ended::With(result),
                 Step::Renew { born } => {
                     let number = number.expect("only a numbered request has a session");
@@ -141,16 +138,26 @@ struct Attempts<'a> {
     node: &'a Arc<Node>,
     call: Arc<KvCall>,
     sender: Sender<Event>,
+    /// Who was asked last, as the leader of which term.
+    asked: (Term, Option<PeerId>),
     sent: u32,
     outstanding: u32,
     fate: Fate,
 }
 
 impl Attempts<'_> {
-    /// Makes one more, if somewhere to send it is known.
-    fn send(&mut self) {
+    /// Makes one more. Without a leader to send it to it waits for one, unless an earlier attempt
+    /// may still be answered: then it says when to try again, if no news comes before.
+    fn send(&mut self, deadline: Instant) -> Option<Instant> {
+        let mut leader = self.node.leader();
+        if leader.1.is_none() {
+            if self.outstanding > 0 {
+                return Some(Instant::now() + PAUSE);
+            }
+            leader = self.node.replicated.wait_for_leader((0, None), deadline);
+        }
         let sender = self.sender.clone();
-        match self.node.route() {
+        match self.node.route_to(leader.1) {
             Route::Here => {
                 let done = move |reply| drop(sender.send(Event::Reply(reply)));
                 self.node.execute_here(Arc::clone(&self.call), done);
@@ -161,15 +168,21 @@ impl Attempts<'_> {
                 };
                 Node::execute_there(&*end, &self.call, done);
             }
-            // The watch tells when there is somewhere.
-            Route::Nowhere => return,
+            // The deadline, or the end of this node, or a leader that was lost at once.
+            Route::Nowhere => return Some(Instant::now() + PAUSE),
         }
+        self.asked = leader;
         self.sent += 1;
         self.outstanding += 1;
+        None
     }
 
     fn on_event(&mut self, event: Event) -> Step {
         let reply = match event {
+            // The news may be older than the latest attempt.
+            Event::NewLeader if self.outstanding > 0 && self.asked == self.node.leader() => {
+                return Step::Wait;
+            }
             Event::NewLeader => return Step::Again,
             Event::Stopped => return Step::End(Err(self.error_when_stopped())),
             Event::Nothing => {
@@ -225,7 +238,7 @@ impl Attempts<'_> {
             Fate::NotExecuted => None,
             Fate::Unknown(id) => id,
         };
-        ExecuteError::UnknownResult { id, term: self.node.replicated.leader().0 }
+        ExecuteError::UnknownResult { id, term: self.node.leader().0 }
     }
 
     fn error_at_deadline(&self) -> ExecuteError {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use oarlock_raft::{PeerId, Peers, ReadError, Replicated, SubmitError};
+use oarlock_raft::{PeerId, Peers, ReadError, Replicated, SubmitError, Term};
 use oarlock_rpc::codec;
 use oarlock_rpc::{Completion, End};
 use parking_lot::Mutex;
@@ -33,12 +33,18 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// Where requests go at this moment.
-    pub(crate) fn route(&self) -> Route {
-        match self.replicated.leader().1 {
+    /// The current term, and who leads it as far as this peer knows.
+    pub(crate) fn leader(&self) -> (Term, Option<PeerId>) {
+        self.replicated.leader()
+    }
+
+    /// Where requests go if `leader` leads.
+    pub(crate) fn route_to(&self, leader: Option<PeerId>) -> Route {
+        match leader {
             Some(leader) if leader == self.me => Route::Here,
             Some(leader) => {
-                self.peers.get(&leader).map_or(Route::Nowhere, |end| Route::Peer(Arc::clone(end)))
+                let end = self.peers.get(&leader);
+                end.map_or(Route::Nowhere, |end| Route::Peer(Arc::clone(end)))
             }
             None => Route::Nowhere,
         }

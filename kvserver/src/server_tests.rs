@@ -160,6 +160,21 @@ fn a_follower_forwards_for_its_own_client_and_for_a_clerk() {
 }
 
 #[test]
+fn a_request_made_before_there_is_a_leader_waits_for_one() {
+    let cluster = Cluster::new(3, KvOptions::default());
+    std::thread::scope(|scope| {
+        for server in &cluster.servers {
+            let client = server.client();
+            scope.spawn(move || {
+                assert!(client.execute(append("k", "x")).is_ok());
+                assert!(client.execute(get("k")).is_ok());
+            });
+        }
+    });
+    assert_eq!(cluster.clerk("reader").get("k"), "xxx");
+}
+
+#[test]
 fn a_follower_that_does_not_forward_says_so() {
     let cluster = Cluster::new(3, KvOptions::lab(None));
     let mut clerk = cluster.clerk_of("only", [cluster.a_follower()]);

@@ -37,7 +37,7 @@ impl KvService {
     fn request(&self, mut call: KvCall, reply: ReplySlot) {
         if self.forward
             && !call.forwarded
-            && let Route::Peer(leader) = self.node.route()
+            && let Route::Peer(leader) = self.node.route_to(self.node.leader().1)
         {
             call.forwarded = true;
             match codec::encode(&call) {

@@ -67,7 +67,7 @@ impl Watch {
     pub(crate) fn run(&self, node: &Arc<Node>) {
         // Long enough to be idle; the loop goes on after it.
         const LONG: Duration = Duration::from_secs(3600);
-        let mut known = node.replicated.leader();
+        let mut known = (0, None);
         while node.replicated.raft().stopped().is_none() {
             let now_known = node.replicated.wait_for_leader(known, Instant::now() + LONG);
             if now_known.1.is_some() && now_known != known {

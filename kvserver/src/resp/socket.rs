@@ -4,7 +4,7 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::{SockRef, TcpKeepalive};
 
@@ -76,19 +76,17 @@ pub(super) fn turn_away(mut stream: &TcpStream, reason: &str) {
     }
 }
 
-/// Ends our side, and takes in a little of what is still on its way: closing with unread bytes
-/// would take back the last reply.
+/// Ends our side, and takes in what is still on its way, within reason: closing with unread bytes
+/// would take back the last reply, and break a client that is still sending.
 fn say_goodbye(mut stream: &TcpStream) {
-    const PATIENCE: Duration = Duration::from_millis(100);
-    const READS_MAX: usize = 64;
-    if stream.shutdown(Shutdown::Write).is_err() || stream.set_read_timeout(Some(PATIENCE)).is_err()
+    const SILENCE_MAX: Duration = Duration::from_millis(100);
+    const PATIENCE: Duration = Duration::from_secs(2);
+    let deadline = Instant::now() + PATIENCE;
+    if stream.shutdown(Shutdown::Write).is_err()
+        || stream.set_read_timeout(Some(SILENCE_MAX)).is_err()
     {
         return;
     }
-    let mut rest = [0; 4096];
-    for _ in 0..READS_MAX {
-        if !matches!(stream.read(&mut rest), Ok(1..)) {
-            return;
-        }
-    }
+    let mut rest = vec![0; READ_BYTES];
+    while Instant::now() < deadline && matches!(stream.read(&mut rest), Ok(1..)) {}
 }

@@ -207,3 +207,13 @@ fn a_half_closed_connection_gets_its_answers() {
     stream.shutdown(Shutdown::Write).unwrap();
     assert_eq!(read_all(stream), "+OK\r\n$1\r\nv\r\n");
 }
+
+#[test]
+fn a_value_too_large_is_refused_in_words() {
+    let port = Port::open(RespOptions::default(), None);
+    let mut stream = port.dial();
+    let len = crate::VALUE_BYTES_MAX + 1;
+    let set = format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${len}\r\n{}\r\n", "x".repeat(len));
+    stream.write_all(set.as_bytes()).unwrap();
+    assert_eq!(read_all(stream), "-ERR Protocol error: invalid bulk length\r\n");
+}
