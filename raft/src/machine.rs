@@ -265,11 +265,11 @@ impl<M: StateMachine> Replicated<M> {
         done: SubmitDone<M>,
     ) -> Result<EntryId, (SubmitError, SubmitDone<M>)> {
         let mut done = Some(done);
-        let started = self.raft.shared().step(|rules, _| {
+        let started = self.raft.shared().step(|rules, now| {
             if rules.is_leader() && rules.is_overloaded() {
                 return Err(SubmitError::Busy);
             }
-            let Some(id) = rules.start(bytes) else {
+            let Some(id) = rules.start(bytes, now) else {
                 return Err(SubmitError::NotLeader { leader: rules.leader() });
             };
             self.hand_over(Waiting::Submit(id, done.take().expect("nobody took it before")));

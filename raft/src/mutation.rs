@@ -135,6 +135,14 @@ impl Mutations {
         self.push(WriteStep::Compact(staged));
     }
 
+    /// Whether entries are queued, and nothing else.
+    pub(crate) fn only_entries_queued(&self) -> bool {
+        matches!(
+            self.steps[..],
+            [WriteStep::Persist(Batch { hard_state: None, truncate_from: None, .. })]
+        )
+    }
+
     /// Takes everything queued; `None` if nothing is.
     pub(crate) fn take(&mut self) -> Option<WriteWork> {
         if self.steps.is_empty() {

@@ -9,8 +9,8 @@ pub struct Options {
     /// How often a leader speaks to a follower it has nothing to tell.
     pub heartbeat_interval: Duration,
     /// A follower that hears nothing campaigns after a random time from this range (section 5.2).
-    /// Its lower end is also how long a peer that heard from a leader refuses to vote, and how long
-    /// a leader goes on without hearing from a majority.
+    /// Its lower end is also how long a peer that heard from a leader refuses to vote, and its upper
+    /// end how long a leader goes on without hearing from a majority.
     pub election_timeout: RangeInclusive<Duration>,
     /// Where the random election time-outs come from; 0 takes a seed from the system.
     pub seed: u64,

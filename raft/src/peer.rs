@@ -189,8 +189,8 @@ impl Raft {
     /// that it will ever be committed.
     pub fn start(&self, command: impl Into<Arc<[u8]>>) -> Start {
         let command = command.into();
-        let started = self.inner.shared.step(|rules, _| {
-            let id = rules.start(command);
+        let started = self.inner.shared.step(|rules, now| {
+            let id = rules.start(command, now);
             let term = rules.current_term();
             let index = id.map_or(rules.log().last().index + 1, |id| id.index);
             Start { index, term, is_leader: id.is_some() }

@@ -142,7 +142,7 @@ impl Rules {
         self.role = Role::Leader { progress };
         self.uncommitted_bytes = self.log.bytes_between(self.commit_index, self.log.last().index);
         self.leader = Some(self.me);
-        self.election_deadline = now + self.election_timeout_min();
+        self.election_deadline = now + self.election_timeout_max();
         self.wake.leader = true;
         self.wake.election = true;
         self.wake.entries_to_send = true;
@@ -154,7 +154,7 @@ impl Rules {
             self.commit_index
         );
         if self.options.no_op_on_election {
-            self.append_as_leader(EntryKind::NoOp, [].into());
+            self.append_as_leader(EntryKind::NoOp, [].into(), now);
         }
     }
 
@@ -187,10 +187,11 @@ impl Rules {
         }
     }
 
-    /// A leader that has not heard from a majority for an election time-out leads nobody.
+    /// A leader that has not heard from a majority for the longest election time-out leads nobody:
+    /// by then any follower that does not hear it campaigns.
     fn check_quorum(&mut self, now: Instant) {
         let Role::Leader { progress } = &self.role else { return };
-        let since = now.checked_sub(self.election_timeout_min());
+        let since = now.checked_sub(self.election_timeout_max());
         let heard = |peer: PeerId| {
             peer == self.me || progress.get(&peer).is_some_and(|p| Some(p.last_contact) >= since)
         };

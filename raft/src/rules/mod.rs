@@ -15,6 +15,7 @@
 mod apply;
 mod commit;
 mod election;
+mod gather;
 mod progress;
 mod read;
 mod replication;
@@ -34,12 +35,13 @@ pub(crate) use read::ReadId;
 pub(crate) use replication::{Send, SentAppend};
 pub(crate) use snapshot::SentPiece;
 
+use self::gather::Gather;
 use self::read::Reads;
 use self::rng::Rng;
 use crate::configuration::Configuration;
 use crate::error::OpenError;
 use crate::log::Log;
-use crate::mutation::Mutations;
+use crate::mutation::{Mutations, WriteWork};
 use crate::options::Options;
 use crate::types::{Entry, EntryId, EntryKind, Index, PeerId, Term};
 
@@ -122,6 +124,7 @@ pub(crate) struct Rules {
     reads: Reads,
     /// A leader's entries that are not committed, in logical bytes.
     uncommitted_bytes: u64,
+    gather: Gather,
 
     wake: Wake,
 }
@@ -168,6 +171,7 @@ impl Rules {
             incoming: None,
             reads: Reads::default(),
             uncommitted_bytes: 0,
+            gather: Gather::new(now),
             wake: Wake::default(),
             options,
         };
@@ -214,9 +218,20 @@ impl Rules {
         &self.mutations
     }
 
-    /// The log writer's work.
-    pub(crate) fn writes_due(&mut self) -> Due<crate::mutation::WriteWork> {
-        self.mutations.take().map_or(Due::WhenWoken, Due::Now)
+    /// The log writer's work. While commands arrive one upon the other, they are let gather.
+    pub(crate) fn writes_due(&mut self, now: Instant) -> Due<WriteWork> {
+        if self.is_leader()
+            && self.mutations.only_entries_queued()
+            && let Some(until) = self.gather.until(now)
+        {
+            return Due::At(until);
+        }
+        let work = self.mutations.take();
+        if work.is_some() {
+            self.gather.taken(self.log.last().index);
+            self.wake.entries_to_send |= self.is_leader();
+        }
+        work.map_or(Due::WhenWoken, Due::Now)
     }
 
     /// The log writer made everything up to `through` durable; `snapshot` is the one it made
@@ -237,8 +252,8 @@ impl Rules {
     }
 
     /// A log entry from a client, if this peer leads (section 5.3): `None` otherwise.
-    pub(crate) fn start(&mut self, data: std::sync::Arc<[u8]>) -> Option<EntryId> {
-        self.is_leader().then(|| self.append_as_leader(EntryKind::Command, data))
+    pub(crate) fn start(&mut self, data: std::sync::Arc<[u8]>, now: Instant) -> Option<EntryId> {
+        self.is_leader().then(|| self.append_as_leader(EntryKind::Command, data, now))
     }
 
     /// Whether this leader holds as much that is not committed as it may.
@@ -246,15 +261,22 @@ impl Rules {
         self.is_leader() && self.uncommitted_bytes > self.options.uncommitted_bytes_max
     }
 
-    fn append_as_leader(&mut self, kind: EntryKind, data: std::sync::Arc<[u8]>) -> EntryId {
+    fn append_as_leader(
+        &mut self,
+        kind: EntryKind,
+        data: std::sync::Arc<[u8]>,
+        now: Instant,
+    ) -> EntryId {
         debug_assert!(self.is_leader(), "only a leader appends of its own accord");
         let id = EntryId::new(self.log.last().index + 1, self.current_term);
         let entry = Entry { id, tag: kind.tag(), data };
         self.uncommitted_bytes += entry.logical_bytes();
         self.log.append(entry.clone());
         self.mutations.append([entry]);
-        self.wake.log_writer = true;
-        self.wake.entries_to_send = true;
+        // While entries gather, the threads look again by themselves.
+        let is_first = self.gather.arrived(now);
+        self.wake.log_writer |= is_first;
+        self.wake.entries_to_send |= is_first;
         id
     }
 
@@ -318,6 +340,10 @@ impl Rules {
     fn postpone_election(&mut self, now: Instant) {
         debug_assert!(!self.is_leader(), "a leader has no election to postpone");
         self.election_deadline = now + self.election_timeout;
+    }
+
+    fn election_timeout_max(&self) -> Duration {
+        *self.options.election_timeout.end()
     }
 
     fn election_timeout_min(&self) -> Duration {

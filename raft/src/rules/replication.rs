@@ -232,6 +232,7 @@ impl Rules {
             now,
             base: self.log.base(),
             last_index: self.log.last().index,
+            gathered_index: self.gather.taken_index(),
             commit_index: self.commit_index,
             read_round: self.reads.latest_round(),
             heartbeat_interval: self.options.heartbeat_interval,

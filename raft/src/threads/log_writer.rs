@@ -28,7 +28,7 @@ impl LogWriter {
     /// rests on it is spoken.
     pub(crate) fn run(mut self, shared: &Shared) {
         while let Some(work) =
-            shared.take(&shared.log_writer, |rules: &mut Rules, _| rules.writes_due())
+            shared.take(&shared.log_writer, |rules: &mut Rules, now| rules.writes_due(now))
         {
             let snapshot = match self.write(work.steps) {
                 Ok(snapshot) => snapshot,

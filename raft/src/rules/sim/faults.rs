@@ -16,8 +16,9 @@ impl World {
             // Some are larger than a probe carries.
             let payload: Vec<u8> = self.proposals.to_le_bytes().repeat(1 + self.below(10) as usize);
             let committed = self.check.last_committed();
+            let now = self.now;
             let running = self.running(id);
-            let started = running.rules.start(payload.into()).is_some();
+            let started = running.rules.start(payload.into(), now).is_some();
             if let Some(read) = running.rules.begin_read() {
                 running.reads.insert(read, committed);
             }

@@ -261,12 +261,15 @@ impl World {
     // The disk.
 
     pub(super) fn begin_write(&mut self, id: PeerId) {
-        let life = self.peers[&id].life;
+        let (life, now) = (self.peers[&id].life, self.now);
         let running = self.running(id);
         if running.writing.is_some() {
             return;
         }
-        if let Due::Now(work) = running.rules.writes_due() {
+        let due = running.rules.writes_due(now);
+        if let Due::At(at) = due {
+            self.schedule(at.saturating_duration_since(now), Event::Timer { peer: id, life });
+        } else if let Due::Now(work) = due {
             running.writing = Some(work);
             let stalls = !self.healed && self.chance(2);
             let takes_us = if stalls { self.below(900_000) } else { 100 + self.below(5_000) };

@@ -1,0 +1,102 @@
+//! When a leader's entries go to its disk and to its followers: at once if they come one by one,
+//! together if they come in bursts.
+//!
+//! Callers that wait for one batch are answered together, and come back together, one upon the
+//! other. If the first of them set off a sync alone, the others would wait for it, and every sync
+//! would serve a part of them. So while commands follow each other closely they gather, until
+//! none has come for a moment or the first has waited long enough. A caller alone never waits.
+
+use std::time::{Duration, Instant};
+
+use crate::types::Index;
+
+/// Commands that are closer to each other than this are a burst.
+const BURST_GAP: Duration = Duration::from_micros(350);
+/// A burst is over when no command has come for this long.
+const QUIET: Duration = Duration::from_micros(300);
+/// The longest any entry waits for others.
+pub(super) const GATHER_MAX: Duration = Duration::from_millis(3);
+
+/// What has arrived since the log writer last took entries.
+#[derive(Debug)]
+pub(super) struct Gather {
+    last_arrival: Instant,
+    /// Whether the last command came right behind the one before it.
+    in_burst: bool,
+    /// When the first entry came that the log writer has not taken.
+    since: Option<Instant>,
+    taken_index: Index,
+}
+
+impl Gather {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { last_arrival: now, in_burst: false, since: None, taken_index: 0 }
+    }
+
+    /// An entry arrived. Returns whether the threads must be told: they look at later ones by
+    /// themselves while these gather.
+    pub(super) fn arrived(&mut self, now: Instant) -> bool {
+        self.in_burst = now < self.last_arrival + BURST_GAP;
+        self.last_arrival = now;
+        let is_first = self.since.is_none();
+        self.since.get_or_insert(now);
+        is_first
+    }
+
+    /// When to look again, if what has arrived should wait for more.
+    pub(super) fn until(&self, now: Instant) -> Option<Instant> {
+        let since = self.since.filter(|_| self.in_burst)?;
+        let until = (self.last_arrival + QUIET).min(since + GATHER_MAX);
+        (now < until).then_some(until)
+    }
+
+    /// The log writer took everything up to `last_index`.
+    pub(super) fn taken(&mut self, last_index: Index) {
+        self.since = None;
+        self.taken_index = last_index;
+    }
+
+    /// The last entry that the log writer has taken.
+    pub(super) fn taken_index(&self) -> Index {
+        self.taken_index
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lone_command_goes_at_once() {
+        #[expect(clippy::disallowed_methods, reason = "an origin for stated times")]
+        let start = Instant::now();
+        let mut gather = Gather::new(start);
+        let mut now = start;
+        for _ in 0..3 {
+            now += Duration::from_micros(700);
+            assert!(gather.arrived(now), "the log writer is told");
+            assert_eq!(gather.until(now), None);
+            gather.taken(1);
+        }
+    }
+
+    #[test]
+    fn a_burst_gathers_until_it_is_quiet_or_has_waited_long_enough() {
+        #[expect(clippy::disallowed_methods, reason = "an origin for stated times")]
+        let start = Instant::now();
+        let mut gather = Gather::new(start);
+        let at = |micros: u64| start + Duration::from_micros(micros);
+        gather.arrived(at(1000));
+        gather.taken(1);
+        assert!(gather.arrived(at(1050)));
+        assert!(!gather.arrived(at(1100)), "the log writer looks again by itself");
+        assert_eq!(gather.until(at(1100)), Some(at(1100) + QUIET));
+        assert_eq!(gather.until(at(1100) + QUIET), None, "quiet for long enough");
+        for micros in (1200..4000).step_by(100) {
+            gather.arrived(at(micros));
+        }
+        let first_waited_long_enough = at(1050) + GATHER_MAX;
+        assert_eq!(gather.until(at(4000)), Some(first_waited_long_enough));
+        assert_eq!(gather.until(first_waited_long_enough), None);
+    }
+}
