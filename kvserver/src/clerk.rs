@@ -256,3 +256,7 @@ fn pause_until(deadline: Instant) {
     assert!(waited.is_err(), "nobody can have answered");
     drop(unanswered);
 }
+
+#[cfg(test)]
+#[path = "clerk_tests.rs"]
+mod tests;

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use crate::glob;
 use crate::key::{Key, KeyRef, Place};
 use crate::op::{
-    ANSWER_BYTES_MAX, Answer, Bytes, Condition, KEY_BYTES_MAX, Op, OpError, VALUE_BYTES_MAX,
+    ANSWER_BYTES_MAX, ANSWER_ITEM_BYTES, Answer, Bytes, Condition, KEY_BYTES_MAX, Op, OpError,
+    VALUE_BYTES_MAX,
 };
 
 /// How much more the answers to one request may hold.
@@ -22,8 +23,7 @@ impl Default for Budget {
 impl Budget {
     /// Takes `len` bytes of it, or an error if it has not so many.
     fn spend(&mut self, len: usize) -> Result<(), OpError> {
-        // Even an empty item takes some memory.
-        let cost = len.saturating_add(16);
+        let cost = len.saturating_add(ANSWER_ITEM_BYTES);
         self.0 = self.0.checked_sub(cost).ok_or(OpError::AnswerTooLarge)?;
         Ok(())
     }

@@ -136,12 +136,12 @@ fn lengths_are_bounded() {
 #[test]
 fn an_answer_too_large_has_no_effect() {
     let mut data = store(&[("a", "0123456789")]);
-    let enough = &mut Budget(2 * 16 + 10);
+    let enough = &mut Budget(2 * ANSWER_ITEM_BYTES + 10);
     assert_eq!(data.execute(Op::GetDel { key: b("a") }, enough), value("0123456789"));
     data.put(b"a", b("0123456789")).unwrap();
     let set = Op::Set { key: b("a"), value: b("new"), condition: Condition::Always, get: true };
     for op in [Op::GetDel { key: b("a") }, set, Op::Get { key: b("a") }] {
-        let answer = data.execute(op, &mut Budget(2 * 16 + 9));
+        let answer = data.execute(op, &mut Budget(2 * ANSWER_ITEM_BYTES + 9));
         assert_eq!(answer, Answer::Error(OpError::AnswerTooLarge));
         assert_eq!(data.get(b"a"), Some(b"0123456789".as_slice()));
     }
@@ -186,4 +186,46 @@ fn a_scan_without_a_match_moves_on() {
     assert!(cursor != 0 && keys.is_empty());
     let op = Op::Scan { cursor: u64::MAX, count: 0, pattern: None };
     assert_eq!(run(&mut data, op), Answer::Page { cursor: 0, keys: vec![] });
+}
+
+#[test]
+fn keys_of_one_hash_share_a_page() {
+    // A known collision of FNV-1a.
+    let twins = ["8yn0iYCKYHlIj4-BwPqk", "GReLUrM4wMqfg9yzV3KQ"];
+    assert_eq!(Key::new(twins[0].as_bytes()).hash(), Key::new(twins[1].as_bytes()).hash());
+    let others = ["a", "b", "c", "d", "e"].map(|key| (key, ""));
+    let mut data = store(&others);
+    data.put(twins[0].as_bytes(), b("1")).unwrap();
+    data.put(twins[1].as_bytes(), b("2")).unwrap();
+    assert_eq!(run(&mut data, Op::Get { key: b(twins[0]) }), value("1"));
+    let (mut cursor, mut pages) = (0, Vec::new());
+    loop {
+        let op = Op::Scan { cursor, count: 1, pattern: None };
+        let Answer::Page { cursor: next, keys } = run(&mut data, op) else { panic!("no page") };
+        pages.push(keys);
+        cursor = next;
+        if cursor == 0 {
+            break;
+        }
+    }
+    assert_eq!(pages.len(), 6);
+    assert!(pages.contains(&vec![b(twins[0]), b(twins[1])]), "{pages:?}");
+}
+
+#[test]
+fn no_answer_takes_more_than_its_operation_tells() {
+    let mut data = store(&[("a", "1")]);
+    data.put(b"v", Bytes::from(vec![b'v'; VALUE_BYTES_MAX])).unwrap();
+    let always = Condition::Always;
+    for op in [
+        Op::Get { key: b("v") },
+        Op::MGet { keys: keys(&["v", "a", "v"]) },
+        Op::Exists { keys: keys(&["v", "a"]) },
+        Op::IncrBy { key: b("a"), by: 1 },
+        Op::Set { key: b("v"), value: b(""), condition: always, get: true },
+    ] {
+        let mut budget = Budget(op.answer_bytes_max());
+        let answer = data.execute(op.clone(), &mut budget);
+        assert!(!matches!(answer, Answer::Error(_)), "{op:?}");
+    }
 }

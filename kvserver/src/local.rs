@@ -29,7 +29,7 @@ const SILENT_AFTER: Duration = Duration::from_secs(1);
 /// Executes operations on behalf of this process. Any number of threads may do so at once.
 pub struct LocalClient {
     node: Arc<Node>,
-    watch: Arc<Watch>,
+    pub(crate) watch: Arc<Watch>,
     numbering: Numbering,
     request_timeout: Duration,
 }

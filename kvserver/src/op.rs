@@ -22,6 +22,10 @@ pub const VALUE_BYTES_MAX: usize = 4 << 20;
 /// exceed it has no effect and answers [`OpError::AnswerTooLarge`].
 pub const ANSWER_BYTES_MAX: usize = 48 << 20;
 
+/// What an answer, and each item in one, counts for besides its bytes: even an empty one takes
+/// memory.
+pub(crate) const ANSWER_ITEM_BYTES: usize = 16;
+
 /// One operation on the store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Op {
@@ -153,14 +157,16 @@ impl Op {
 }
 
 impl Op {
-    /// The most bytes the answer may have, as far as the operation alone tells.
+    /// The most that the answer may take of [`ANSWER_BYTES_MAX`], as far as the operation alone
+    /// tells.
     pub(crate) fn answer_bytes_max(&self) -> usize {
-        match self {
-            Self::Get { .. } | Self::GetDel { .. } | Self::Set { get: true, .. } => VALUE_BYTES_MAX,
-            Self::MGet { keys } => keys.len().saturating_mul(VALUE_BYTES_MAX),
+        const VALUE: usize = ANSWER_ITEM_BYTES + VALUE_BYTES_MAX;
+        ANSWER_ITEM_BYTES.saturating_add(match self {
+            Self::Get { .. } | Self::GetDel { .. } | Self::Set { get: true, .. } => VALUE,
+            Self::MGet { keys } => keys.len().saturating_mul(VALUE),
             Self::Keys { .. } | Self::Scan { .. } => ANSWER_BYTES_MAX,
             _ => 0,
-        }
+        })
     }
 }
 

@@ -1,17 +1,18 @@
 //! Whole nodes on the simulated network: forwarding, elections, lost messages, restarts.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use oarlock_labrpc::Network;
-use oarlock_rpc::{End, codec};
+use oarlock_rpc::{Completion, End, Method, codec};
 use oarlock_storage::MemoryPersister;
 
 use super::*;
 use crate::clerk::Clerk;
 use crate::error::{ClerkError, ExecuteError};
 use crate::op::{Answer, Op};
-use crate::request::KV_STATUS;
+use crate::request::{ClientId, KV_REQUEST, KV_STATUS, KvCall, Request};
 
 /// Some nodes, all connected, each with its memory of durable state.
 struct Cluster {
@@ -172,6 +173,80 @@ fn a_request_made_before_there_is_a_leader_waits_for_one() {
         }
     });
     assert_eq!(cluster.clerk("reader").get("k"), "xxx");
+}
+
+/// An end whose calls to the store go wrong as `disturb` says; all others pass.
+struct Disturbed {
+    inner: Arc<dyn End>,
+    disturb: fn(&Arc<dyn End>, Vec<u8>, Completion),
+    /// Of all ends of one client together.
+    calls: Arc<AtomicUsize>,
+}
+
+impl End for Disturbed {
+    fn start(&self, method: Method, args: Vec<u8>, done: Completion) {
+        if method == KV_REQUEST && self.calls.fetch_add(1, Ordering::SeqCst) == 0 {
+            (self.disturb)(&self.inner, args, done);
+        } else {
+            self.inner.start(method, args, done);
+        }
+    }
+}
+
+/// A client at a follower of `cluster`, whose first call to the leader is disturbed.
+fn disturbed_client(
+    cluster: &Cluster,
+    disturb: fn(&Arc<dyn End>, Vec<u8>, Completion),
+) -> LocalClient {
+    let node = &cluster.servers[cluster.a_follower()].inner.node;
+    let calls = Arc::new(AtomicUsize::new(0));
+    let peers = node.peers.iter().map(|(id, inner)| {
+        let end = Disturbed { inner: Arc::clone(inner), disturb, calls: Arc::clone(&calls) };
+        (*id, Arc::new(end) as Arc<dyn End>)
+    });
+    let node = Arc::new(Node {
+        me: node.me,
+        peers: peers.collect(),
+        replicated: node.replicated.clone(),
+        gauges: Arc::clone(&node.gauges),
+        client_addrs: Mutex::default(),
+    });
+    let watch = Arc::clone(&cluster.servers[cluster.a_follower()].inner.client.watch);
+    LocalClient::new(node, watch, Duration::from_secs(5))
+}
+
+#[test]
+fn a_request_that_a_vanished_leader_never_answers_goes_to_the_next_one() {
+    let cluster = Cluster::new(3, KvOptions::default());
+    let leader = cluster.leader();
+    let client = disturbed_client(&cluster, |_, _, done| std::mem::forget(done));
+    std::thread::scope(|scope| {
+        let executing = scope.spawn(|| client.execute(append("k", "x")));
+        cluster.connect(leader, false);
+        assert_eq!(executing.join().unwrap().unwrap()[0], Answer::Integer(1));
+    });
+}
+
+#[test]
+fn a_session_lost_in_the_middle_of_a_request_is_not_renewed_behind_the_callers_back() {
+    let limits = Limits { sessions: 1, ..Limits::default() };
+    let cluster = Cluster::new(3, KvOptions { limits, ..KvOptions::default() });
+    // It is executed; then another client evicts the session; and the reply is lost.
+    let client = disturbed_client(&cluster, |leader, args, done| {
+        let then = Arc::clone(leader);
+        let executed = Completion::new(move |_| {
+            let client = ClientId::random(2);
+            let request = Request { client, seq: 1, acked_below: 1, ops: append("other", "x") };
+            let call = KvCall { forwarded: true, request };
+            let evicted = Completion::new(move |_| drop(done));
+            then.start(KV_REQUEST, codec::encode(&call).unwrap(), evicted);
+        });
+        leader.start(KV_REQUEST, args, executed);
+    });
+    let error = client.execute(append("k", "x")).unwrap_err();
+    assert!(error.may_have_taken_effect(), "{error}");
+    assert_eq!(cluster.clerk("reader").get("k"), "x");
+    assert_eq!(client.execute(append("k", "y")).unwrap()[0], Answer::Integer(2));
 }
 
 #[test]

@@ -99,3 +99,41 @@ fn another_version_is_named() {
     let Err(reason) = decode(&[9], limits()) else { panic!("accepted") };
     assert_eq!(reason, "snapshot version 9, but this build reads 1");
 }
+
+/// Bytes of a snapshot without sessions: `keys`, each with an empty value.
+fn of_keys(keys: &[&str]) -> Vec<u8> {
+    let mut bytes = vec![VERSION];
+    bytes.extend([0; 16]);
+    bytes.extend((keys.len() as u64).to_le_bytes());
+    for key in keys {
+        put_bytes(&mut bytes, key.as_bytes());
+        put_bytes(&mut bytes, b"");
+    }
+    bytes
+}
+
+#[test]
+fn a_key_cannot_be_there_twice() {
+    assert!(decode(&of_keys(&["k"]), limits()).is_ok());
+    let Err(reason) = decode(&of_keys(&["k", "k"]), limits()) else { panic!("accepted") };
+    assert_eq!(reason, "the keys are out of order");
+}
+
+#[test]
+fn a_client_cannot_be_there_twice_or_be_used_before_its_birth() {
+    let of_sessions = |sessions: &[[u64; 4]]| {
+        let mut bytes = vec![VERSION];
+        bytes.extend([0; 8]);
+        bytes.extend((sessions.len() as u64).to_le_bytes());
+        for numbers in sessions {
+            bytes.extend(numbers.iter().flat_map(|n| n.to_le_bytes()));
+            bytes.extend([0; 4]);
+        }
+        bytes.extend([0; 8]);
+        decode(&bytes, limits()).map(|(table, _)| table.len())
+    };
+    assert_eq!(of_sessions(&[[0, 1, 5, 1], [0, 2, 6, 1]]), Ok(2));
+    assert!(of_sessions(&[[0, 1, 5, 1], [0, 1, 6, 1]]).unwrap_err().contains("out of order"));
+    assert!(of_sessions(&[[0, 1, 5, 1], [0, 2, 5, 1]]).unwrap_err().contains("two sessions"));
+    assert!(of_sessions(&[[5, 1, 5, 1]]).unwrap_err().contains("used at index 5"));
+}

@@ -100,6 +100,8 @@ fn the_limit_of_answers_does_not_show_through_bundling() {
     assert_eq!(talk.send(set.as_bytes()).0, "+OK\r\n");
     let replies = talk.say(&"GET k\n".repeat(30));
     assert_eq!(replies.matches("$4194304\r\n").count(), 30);
+    let replies = talk.say(&("INCR n\n".to_owned() + &"GET k\n".repeat(20)));
+    assert_eq!(replies.matches("$4194304\r\n").count(), 20);
     let mixed = "GET k\nSET k v\n".to_owned() + &"GET k\n".repeat(20);
     let replies = talk.say(&mixed);
     assert_eq!(replies.matches("$1\r\nv\r\n").count(), 20);

@@ -43,6 +43,8 @@ fn a_password_guards_everything_but_the_door() {
         assert!(talk.say(wrong).starts_with("-WRONGPASS"), "{wrong}");
     }
     assert_eq!(talk.say("AUTH default secret\nGET k"), "+OK\r\n$-1\r\n");
+    let long = format!("*2\r\n$4\r\nECHO\r\n$20000\r\n{}\r\n", "x".repeat(20_000));
+    assert!(talk.send(long.as_bytes()).0.starts_with("$20000\r\nxxx"));
     assert_eq!(talk.say("RESET\nGET k"), "+RESET\r\n-NOAUTH Authentication required.\r\n");
     assert_eq!(talk.say("HELLO 3 AUTH default secret\nGET k").matches('_').count(), 1);
     assert_eq!(talk.say("RESET"), "+RESET\r\n");
