@@ -35,8 +35,9 @@ pub(crate) struct Args {
 
 /// How long the nodes may take until one of them leads.
 const LEADS_WITHIN: Duration = Duration::from_secs(30);
-/// How often it is looked who leads and who ended.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How often it is looked who leads and who ended; while nobody leads yet, more often.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOK_EVERY_AT_FIRST: Duration = Duration::from_millis(100);
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let requests = signals::stop_requests().context("cannot listen for signals")?;
@@ -86,7 +87,7 @@ impl Cluster {
     fn new(nodes: Vec<NodeProcess>) -> anyhow::Result<Self> {
         let end = |node: &NodeProcess| {
             let mut options = EndOptions::client(&node.client_addr);
-            options.call_timeout = LOOK_EVERY * 4;
+            options.call_timeout = LOOK_EVERY;
             Ok((node.member.id, TcpEnd::connect(options)?))
         };
         let ends = nodes.iter().map(end).collect::<anyhow::Result<_>>()?;
@@ -107,7 +108,7 @@ impl Cluster {
                     );
                 }
             }
-            if requests.recv_timeout(LOOK_EVERY / 2).is_ok() {
+            if requests.recv_timeout(LOOK_EVERY_AT_FIRST).is_ok() {
                 return Ok(true);
             }
             self.leader = self.ask_for_leader();
@@ -185,7 +186,7 @@ impl Cluster {
 
     /// Who leads, by the account of the first node that knows.
     fn ask_for_leader(&self) -> Option<(u64, u64)> {
-        let deadline = Instant::now() + LOOK_EVERY * 4;
+        let deadline = Instant::now() + LOOK_EVERY;
         let running = self.nodes.iter().filter(|node| node.is_running());
         let mut answers = running
             .filter_map(|node| status::ask(&self.ends[&node.member.id], deadline))
