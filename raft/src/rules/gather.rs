@@ -15,7 +15,7 @@ const BURST_GAP: Duration = Duration::from_micros(350);
 /// A burst is over when no command has come for this long.
 const QUIET: Duration = Duration::from_micros(300);
 /// The longest any entry waits for others.
-pub(super) const GATHER_MAX: Duration = Duration::from_millis(3);
+const GATHER_MAX: Duration = Duration::from_millis(4);
 
 /// What has arrived since the log writer last took entries.
 #[derive(Debug)]
@@ -48,6 +48,17 @@ impl Gather {
         let since = self.since.filter(|_| self.in_burst)?;
         let until = (self.last_arrival + QUIET).min(since + GATHER_MAX);
         (now < until).then_some(until)
+    }
+
+    /// How long entries that the log writer has not taken may be held back from followers: well
+    /// beyond the moment it takes them if it can, or they would go in two messages.
+    pub(super) fn held_until(&self) -> Option<Instant> {
+        self.since.map(|since| since + GATHER_MAX * 2)
+    }
+
+    /// Whether the last command came right behind the one before it.
+    pub(super) fn in_burst(&self) -> bool {
+        self.in_burst
     }
 
     /// The log writer took everything up to `last_index`.
@@ -92,11 +103,11 @@ mod tests {
         assert!(!gather.arrived(at(1100)), "the log writer looks again by itself");
         assert_eq!(gather.until(at(1100)), Some(at(1100) + QUIET));
         assert_eq!(gather.until(at(1100) + QUIET), None, "quiet for long enough");
-        for micros in (1200..4000).step_by(100) {
+        for micros in (1200..5000).step_by(100) {
             gather.arrived(at(micros));
         }
         let first_waited_long_enough = at(1050) + GATHER_MAX;
-        assert_eq!(gather.until(at(4000)), Some(first_waited_long_enough));
+        assert_eq!(gather.until(at(5000)), Some(first_waited_long_enough));
         assert_eq!(gather.until(first_waited_long_enough), None);
     }
 }

@@ -4,7 +4,6 @@
 use std::time::{Duration, Instant};
 
 use super::Due;
-use super::gather::GATHER_MAX;
 use super::replication::SentAppend;
 use crate::types::{EntryId, Index, PeerId, Snapshot};
 
@@ -37,7 +36,10 @@ pub(super) struct Moment {
     pub(super) base: EntryId,
     pub(super) last_index: Index,
     /// The last entry that the log writer has taken.
-    pub(super) gathered_index: Index,
+    pub(super) taken_index: Index,
+    /// Whether the entries behind it come in a burst, and how long they may be held back.
+    pub(super) in_burst: bool,
+    pub(super) held_until: Option<Instant>,
     pub(super) commit_index: Index,
     pub(super) read_round: u64,
     pub(super) heartbeat_interval: Duration,
@@ -76,8 +78,6 @@ pub(crate) struct Progress {
     /// Nothing but heartbeats before this moment.
     send_after: Instant,
     last_sent: Instant,
-    /// When the last message with entries left.
-    entries_sent: Instant,
     /// When the follower last answered anything.
     pub(super) last_contact: Instant,
     /// The greatest `leader_commit` sent.
@@ -100,7 +100,6 @@ impl Progress {
             losses: 0,
             send_after: now,
             last_sent: now,
-            entries_sent: now,
             last_contact: now,
             commit_sent: 0,
             round_sent: 0,
@@ -145,16 +144,19 @@ impl Progress {
         }
     }
 
-    /// Whether the next message with entries had better wait for more of them: the log writer still
-    /// gathers, and both go when it has done so. If its disk is slow, they do not wait for it.
-    fn gathers(&self, at: &Moment) -> bool {
-        self.next_index > at.gathered_index && at.now < self.entries_sent + GATHER_MAX
+    /// How long the next message with entries had better wait for more of them: as long as the log
+    /// writer gathers, or is busy while this follower is too. Then both go together; if our disk
+    /// is slow, followers do not wait for it.
+    fn gathers_until(&self, at: &Moment) -> Option<Instant> {
+        let waits = self.next_index > at.taken_index && (at.in_burst || self.in_flight > 0);
+        at.held_until.filter(|&until| waits && at.now < until)
     }
 
     /// Whether there is something to say before the next heartbeat.
     pub(super) fn has_news(&self, at: &Moment) -> bool {
-        let entries =
-            self.next_index <= at.last_index && !self.is_window_full(at) && !self.gathers(at);
+        let entries = self.next_index <= at.last_index
+            && !self.is_window_full(at)
+            && self.gathers_until(at).is_none();
         // The news that something is committed travels with entries, or alone when none are under
         // way: so it costs at most one message a round trip.
         let commit = self.commit_sent < at.commit_index && self.in_flight == 0;
@@ -170,8 +172,7 @@ impl Progress {
         }
         let lost_at = self.unanswered_since.map(|since| since + at.patience);
         let retry_at = news.then_some(self.send_after);
-        let more_at = (self.next_index <= at.last_index && self.gathers(at))
-            .then(|| self.entries_sent + GATHER_MAX);
+        let more_at = self.gathers_until(at).filter(|_| self.next_index <= at.last_index);
         let earliest = [lost_at, retry_at, more_at].into_iter().flatten();
         Due::At(earliest.fold(heartbeat_at, Instant::min))
     }
@@ -203,7 +204,6 @@ impl Progress {
             Feed::Replicate if with_entries => {
                 self.next_index = last_index + 1;
                 self.in_flight += 1;
-                self.entries_sent = at.now;
                 self.unanswered_since.get_or_insert(at.now);
             }
             Feed::Replicate | Feed::Snapshot(_) => {}
