@@ -154,12 +154,12 @@ impl Progress {
 
     /// Whether there is something to say before the next heartbeat.
     pub(super) fn has_news(&self, at: &Moment) -> bool {
-        let entries = self.next_index <= at.last_index
-            && !self.is_window_full(at)
-            && self.gathers_until(at).is_none();
+        let pending = self.next_index <= at.last_index;
+        let held = pending && self.gathers_until(at).is_some();
+        let entries = pending && !held && !self.is_window_full(at);
         // The news that something is committed travels with entries, or alone when none are under
-        // way: so it costs at most one message a round trip.
-        let commit = self.commit_sent < at.commit_index && self.in_flight == 0;
+        // way or about to leave: so it costs at most one message a round trip.
+        let commit = self.commit_sent < at.commit_index && self.in_flight == 0 && !held;
         let round = self.round_sent < at.read_round && self.round_sent == self.round_acked;
         entries || commit || round || !matches!(self.feed, Feed::Replicate)
     }
