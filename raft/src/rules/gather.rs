@@ -23,6 +23,9 @@ pub(super) struct Gather {
     last_arrival: Instant,
     /// Whether the last command came right behind the one before it.
     in_burst: bool,
+    /// Whether the log writer last took several entries: so there are several callers. One alone
+    /// may be as quick as a burst.
+    shared: bool,
     /// When the first entry came that the log writer has not taken.
     since: Option<Instant>,
     taken_index: Index,
@@ -30,13 +33,13 @@ pub(super) struct Gather {
 
 impl Gather {
     pub(super) fn new(now: Instant) -> Self {
-        Self { last_arrival: now, in_burst: false, since: None, taken_index: 0 }
+        Self { last_arrival: now, in_burst: false, shared: false, since: None, taken_index: 0 }
     }
 
     /// An entry arrived. Returns whether the threads must be told: they look at later ones by
     /// themselves while these gather.
     pub(super) fn arrived(&mut self, now: Instant) -> bool {
-        self.in_burst = now < self.last_arrival + BURST_GAP;
+        self.in_burst = self.shared && now < self.last_arrival + BURST_GAP;
         self.last_arrival = now;
         let is_first = self.since.is_none();
         self.since.get_or_insert(now);
@@ -64,6 +67,7 @@ impl Gather {
     /// The log writer took everything up to `last_index`.
     pub(super) fn taken(&mut self, last_index: Index) {
         self.since = None;
+        self.shared = last_index > self.taken_index + 1;
         self.taken_index = last_index;
     }
 
@@ -83,11 +87,12 @@ mod tests {
         let start = Instant::now();
         let mut gather = Gather::new(start);
         let mut now = start;
-        for _ in 0..3 {
-            now += Duration::from_micros(700);
+        // However quick it is.
+        for index in 1..4 {
+            now += Duration::from_micros(50);
             assert!(gather.arrived(now), "the log writer is told");
             assert_eq!(gather.until(now), None);
-            gather.taken(1);
+            gather.taken(index);
         }
     }
 
@@ -97,8 +102,9 @@ mod tests {
         let start = Instant::now();
         let mut gather = Gather::new(start);
         let at = |micros: u64| start + Duration::from_micros(micros);
+        gather.arrived(at(900));
         gather.arrived(at(1000));
-        gather.taken(1);
+        gather.taken(2);
         assert!(gather.arrived(at(1050)));
         assert!(!gather.arrived(at(1100)), "the log writer looks again by itself");
         assert_eq!(gather.until(at(1100)), Some(at(1100) + QUIET));
