@@ -18,6 +18,7 @@ mod error;
 mod log;
 mod machine;
 mod message;
+mod mistake;
 mod mutation;
 mod options;
 mod peer;
@@ -36,4 +37,8 @@ pub use options::Options;
 pub use peer::{ApplyMsg, PeerStatus, Peers, Raft, RoleName, SnapshotError, Start, Status};
 pub use types::{Entry, EntryId, EntryKind, Index, PeerId, Snapshot, SnapshotMeta, Term};
 
+#[cfg(feature = "mistakes")]
+pub use mistake::{Mistake, VARIABLE as MISTAKE_VARIABLE};
+
+use mistake::mistake;
 use trace::trace;

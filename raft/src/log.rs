@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use crate::mistake;
 use crate::types::{Entry, EntryId, Index, Term};
 
 /// The entries after `base`.
@@ -77,7 +78,8 @@ impl Log {
     /// everything. Returns whether it was held (Figure 13, steps 6 and 7).
     pub(crate) fn compact(&mut self, base: EntryId) -> bool {
         assert!(base.index > self.base.index, "base {} → {base} moves back", self.base);
-        let held = self.holds(base);
+        let held = self.holds(base)
+            || (mistake!(InstallKeepsConflict) && self.id_at(base.index).is_some());
         if held {
             while self.entries.front().is_some_and(|entry| entry.id.index <= base.index) {
                 let dropped = self.entries.pop_front().expect("a front was just seen");

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::{Due, ReadId, Rules};
+use crate::mistake;
 use crate::types::{Entry, Index, Snapshot};
 
 /// The most one visit of the applier takes along.
@@ -41,7 +42,10 @@ impl Rules {
         }
         if applied < self.commit_index {
             let count_max = usize::try_from(self.commit_index - applied).unwrap_or(usize::MAX);
-            let entries = self.log.slice(applied + 1, count_max.min(ENTRIES_MAX), BYTES_MAX);
+            let mut entries = self.log.slice(applied + 1, count_max.min(ENTRIES_MAX), BYTES_MAX);
+            if mistake!(AppliesOutOfOrder) && entries.len() > 1 {
+                entries.swap(0, 1);
+            }
             return Due::Now(ApplyWork::Entries(entries));
         }
         Due::WhenWoken

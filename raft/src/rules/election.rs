@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::{Due, Progress, Role, Rules};
 use crate::message::{RequestVoteArgs, RequestVoteReply};
+use crate::mistake;
 use crate::mutation::AfterDurable;
 use crate::types::{EntryKind, PeerId};
 
@@ -52,7 +53,7 @@ impl Rules {
         reply: &RequestVoteReply,
         now: Instant,
     ) {
-        if reply.term > self.current_term {
+        if reply.term > self.current_term && !(args.pre_vote && mistake!(PreVoteHidesTerm)) {
             self.step_up_to(reply.term, now);
         } else if reply.vote_granted {
             self.count_vote(peer, args, now);
@@ -86,7 +87,11 @@ impl Rules {
     fn grants_vote(&mut self, args: &RequestVoteArgs, now: Instant) -> bool {
         // The candidate's log must be at least as up-to-date as ours (section 5.4.1): `EntryId`
         // compares by term, then by index.
-        let up_to_date = args.last_log >= self.log.last();
+        let up_to_date = if mistake!(ComparesLogsByLength) {
+            args.last_log.index >= self.log.last().index
+        } else {
+            args.last_log >= self.log.last() || mistake!(VotesForAnyLog)
+        };
         if args.pre_vote {
             return args.term > self.current_term && up_to_date;
         }
@@ -96,8 +101,12 @@ impl Rules {
         if args.term > self.current_term {
             self.step_up_to(args.term, now);
         }
-        let free = self.voted_for.is_none_or(|peer| peer == args.candidate_id);
+        let free =
+            self.voted_for.is_none_or(|peer| peer == args.candidate_id) || mistake!(VotesTwice);
         if !free || !up_to_date {
+            if mistake!(RefusedVoteResetsTimer) && !self.is_leader() {
+                self.postpone_election(now);
+            }
             return false;
         }
         if self.voted_for.is_none() {
@@ -191,11 +200,16 @@ impl Rules {
     /// by then any follower that does not hear it campaigns.
     fn check_quorum(&mut self, now: Instant) {
         let Role::Leader { progress } = &self.role else { return };
-        let since = now.checked_sub(self.election_timeout_max());
+        let patience = if mistake!(StepsDownEarly) {
+            self.election_timeout_min()
+        } else {
+            self.election_timeout_max()
+        };
+        let since = now.checked_sub(patience);
         let heard = |peer: PeerId| {
             peer == self.me || progress.get(&peer).is_some_and(|p| Some(p.last_contact) >= since)
         };
-        if self.configuration.has_majority(heard) {
+        if self.configuration.has_majority(heard) || mistake!(NeverStepsDown) {
             // Looked at again well within the next time-out.
             self.election_deadline = now + self.election_timeout_min() / 2;
         } else {

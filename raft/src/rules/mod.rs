@@ -41,6 +41,7 @@ use self::rng::Rng;
 use crate::configuration::Configuration;
 use crate::error::OpenError;
 use crate::log::Log;
+use crate::mistake;
 use crate::mutation::{Mutations, WriteWork};
 use crate::options::Options;
 use crate::types::{Entry, EntryId, EntryKind, Index, PeerId, Term};
@@ -296,6 +297,9 @@ impl Rules {
             self.draw_election_timeout(now);
         }
         self.round_to_send = false;
+        if mistake!(ForgetsVoteOnStepDown) {
+            self.voted_for = None;
+        }
         if led {
             self.heard_from_leader = None;
             self.fail_reads();
@@ -321,7 +325,10 @@ impl Rules {
         self.current_term = term;
         self.voted_for = vote;
         let voted_for = vote.map(|peer| peer.0);
-        self.mutations.hard_state(HardState { current_term: term, voted_for });
+        if !mistake!(ForgetsTerm) {
+            let voted_for = voted_for.filter(|_| !mistake!(ForgetsVote));
+            self.mutations.hard_state(HardState { current_term: term, voted_for });
+        }
         self.wake.log_writer = true;
     }
 
@@ -329,7 +336,8 @@ impl Rules {
     fn draw_election_timeout(&mut self, now: Instant) {
         let (shortest, longest) =
             (*self.options.election_timeout.start(), *self.options.election_timeout.end());
-        self.election_timeout = shortest + self.rng.below(longest.saturating_sub(shortest));
+        let chance = self.rng.below(longest.saturating_sub(shortest));
+        self.election_timeout = if mistake!(SameTimeouts) { shortest } else { shortest + chance };
         self.election_deadline = now + self.election_timeout;
         // The new deadline may be before the one the election thread sleeps towards.
         self.wake.election = true;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Due;
 use super::replication::SentAppend;
+use crate::mistake;
 use crate::types::{EntryId, Index, PeerId, Snapshot};
 
 /// How a follower is being fed.
@@ -126,7 +127,8 @@ impl Progress {
 
     /// What to send now, or when to ask again.
     pub(super) fn wanted(&mut self, at: &Moment) -> Due<Wanted> {
-        if self.unanswered_since.is_some_and(|since| at.now >= since + at.patience) {
+        let overdue = self.unanswered_since.is_some_and(|since| at.now >= since + at.patience);
+        if overdue && !mistake!(NeverSendsAgain) {
             self.probe_from(self.match_index + 1, at.now);
         }
         if self.next_index <= at.base.index {
@@ -202,7 +204,9 @@ impl Progress {
         match self.feed {
             Feed::Probe => self.send_after = at.now + at.heartbeat_interval,
             Feed::Replicate if with_entries => {
-                self.next_index = last_index + 1;
+                if !mistake!(SendsAllAgain) {
+                    self.next_index = last_index + 1;
+                }
                 self.in_flight += 1;
                 self.unanswered_since.get_or_insert(at.now);
             }
@@ -239,7 +243,7 @@ impl Progress {
 
     /// Nothing came back for this message.
     pub(super) fn on_lost(&mut self, sent: &SentAppend, retry_after: Duration, at: &Moment) {
-        if sent.epoch != self.epoch {
+        if sent.epoch != self.epoch || mistake!(NeverSendsAgain) {
             return;
         }
         self.losses = self.losses.saturating_add(1);

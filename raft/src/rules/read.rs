@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use super::{Role, Rules};
+use crate::mistake;
 use crate::types::Index;
 
 /// The number of a read at this peer; grows by one each.
@@ -103,7 +104,8 @@ impl Rules {
     pub(super) fn take_ready_reads(&mut self) -> Option<ReadId> {
         let (confirmed, applied) = (self.reads.confirmed_round, self.last_applied);
         let ready = |read: &Read| {
-            read.round <= confirmed && read.index.is_some_and(|index| index <= applied)
+            (read.round <= confirmed || mistake!(ReadsWithoutRound))
+                && read.index.is_some_and(|index| index <= applied)
         };
         let count = self.reads.waiting.iter().take_while(|read| ready(read)).count();
         self.reads.waiting.drain(..count).next_back().map(|read| read.id)
@@ -111,5 +113,6 @@ impl Rules {
 
     fn has_committed_in_term(&self) -> bool {
         self.log.id_at(self.commit_index).is_some_and(|id| id.term == self.current_term)
+            || mistake!(ReadsBeforeOwnCommit)
     }
 }

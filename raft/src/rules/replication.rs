@@ -6,6 +6,7 @@ use super::progress::{Moment, Wanted};
 use super::snapshot::SentPiece;
 use super::{Due, Role, Rules};
 use crate::message::{AppendEntriesArgs, AppendEntriesReply, AppendOutcome};
+use crate::mistake;
 use crate::mutation::AfterDurable;
 use crate::types::{Entry, EntryId, Index, PeerId, Snapshot, Term};
 
@@ -62,10 +63,13 @@ impl Rules {
         now: Instant,
     ) {
         if let Some(reply) = reply.filter(|reply| reply.term > self.current_term) {
+            if mistake!(IgnoresHigherTerm) {
+                return;
+            }
             return self.step_up_to(reply.term, now);
         }
         let at = self.moment(now);
-        if term != self.current_term {
+        if term != self.current_term && !mistake!(BelievesOldReplies) {
             return;
         }
         let next_index = reply.map(|reply| self.next_index_after(sent.prev, &reply.outcome));
@@ -96,6 +100,9 @@ impl Rules {
     ) -> AfterDurable<AppendEntriesReply> {
         let mutations_before = self.mutations.last_log();
         let outcome = if args.term < self.current_term {
+            if mistake!(StaleAppendResetsTimer) && !self.is_leader() {
+                self.postpone_election(now);
+            }
             AppendOutcome::StaleTerm
         } else {
             self.follow(args.term, args.leader_id, now);
@@ -110,6 +117,9 @@ impl Rules {
             AppendOutcome::Matched { index } if says_nothing_new => {
                 let index = index.min(self.mutations.durable_index());
                 self.mutations.after_hard_state(reply(AppendOutcome::Matched { index }))
+            }
+            AppendOutcome::Matched { .. } if mistake!(RepliesBeforeSync) => {
+                self.mutations.after_hard_state(reply(outcome))
             }
             AppendOutcome::Matched { .. } => self.mutations.after_durable(reply(outcome)),
             AppendOutcome::Conflict { .. } | AppendOutcome::StaleTerm => {
@@ -133,20 +143,27 @@ impl Rules {
         let AppendEntriesArgs { prev_log, mut entries, leader_commit, .. } = args;
         let base = self.log.base();
         let matched = prev_log.index + entries.len() as Index;
-        if prev_log.index >= base.index && !self.log.holds(prev_log) {
+        let index_only = mistake!(ChecksIndexOnly) && self.log.id_at(prev_log.index).is_some();
+        if prev_log.index >= base.index && !self.log.holds(prev_log) && !index_only {
             return self.conflict_at(prev_log.index);
         }
         // What the snapshot covers is committed, so it is the same here and there.
         entries.retain(|entry| entry.id.index > base.index);
         self.append_new(entries);
-        self.set_commit_index(leader_commit.min(matched).max(self.commit_index));
+        let vouched_for =
+            if mistake!(CommitsBeyondMatch) { self.log.last().index } else { matched };
+        self.set_commit_index(leader_commit.min(vouched_for).max(self.commit_index));
         AppendOutcome::Matched { index: matched }
     }
 
     /// Appends what is not there yet, and truncates what conflicts (Figure 2, steps 3 and 4). A
     /// message that says nothing new changes nothing: it may be an old one.
     fn append_new(&mut self, mut entries: Vec<Entry>) {
-        let held = entries.iter().take_while(|entry| self.log.holds(entry.id)).count();
+        let mut held = entries.iter().take_while(|entry| self.log.holds(entry.id)).count();
+        if mistake!(TruncatesOnOldAppend) && held > 0 && held == entries.len() {
+            let uncommitted = |entry: &Entry| entry.id.index > self.commit_index;
+            held -= usize::from(entries.last().is_some_and(uncommitted));
+        }
         let new = entries.split_off(held);
         let Some(first) = new.first().map(|entry| entry.id.index) else { return };
         if first <= self.log.last().index {
@@ -186,6 +203,7 @@ impl Rules {
             }
             None => first_index,
         };
+        let next_index = if mistake!(BacksUpOneByOne) { prev.index } else { next_index };
         // Before `prev` at any rate: so every conflict brings the search nearer to its end.
         next_index.clamp(1, prev.index.max(1))
     }

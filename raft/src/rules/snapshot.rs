@@ -8,6 +8,7 @@ use super::progress::{Feed, Moment};
 use super::replication::Send;
 use super::{Due, Incoming, Role, Rules};
 use crate::message::{InstallSnapshotArgs, InstallSnapshotReply};
+use crate::mistake;
 use crate::mutation::AfterDurable;
 use crate::types::{Index, PeerId, Term};
 
@@ -35,7 +36,7 @@ impl Rules {
     /// `staged` is dropped.
     pub(crate) fn compact(&mut self, staged: StagedSnapshot) -> AfterDurable<()> {
         let last_included = staged.meta.last_included;
-        if last_included.index > self.log.base().index {
+        if last_included.index > self.log.base().index && !mistake!(NeverCompacts) {
             let held = self.log.compact(last_included);
             assert!(held, "the snapshot at {last_included} is of another log");
             self.incoming = None;
@@ -84,6 +85,10 @@ impl Rules {
         }
         self.incoming = None;
         let log_kept = self.log.compact(last_included);
+        if mistake!(InstallDropsTail) && self.log.last().index > last_included.index {
+            self.log.truncate_from(last_included.index + 1);
+            self.mutations.truncate_from(last_included.index + 1);
+        }
         self.mutations.install(last_included.index, log_kept);
         // The applier gets it from `snapshot` once the log writer has published it.
         self.set_commit_index(last_included.index);
