@@ -174,7 +174,7 @@ impl Shared {
         snapshot: Option<Snapshot>,
     ) -> Result<Vec<Answer>, Stopped> {
         let mut state = self.running()?;
-        state.rules.on_durable(through, snapshot);
+        state.rules.on_durable(through, snapshot, Instant::now());
         let answers = state.outbox.extract_if(.., |answer| answer.seq <= through).collect();
         self.end_step(&mut state);
         self.durable.notify_all();

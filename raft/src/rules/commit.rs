@@ -1,12 +1,14 @@
 //! When an entry is committed (sections 5.3 and 5.4.2).
 
+use std::time::Instant;
+
 use super::{Role, Rules};
 use crate::mistake;
 
 impl Rules {
     /// The leader's rule: an index is committed when a majority has it on disk *and* it is of the
     /// leader's own term; what is before it is committed with it (Figure 8 shows why).
-    pub(super) fn advance_commit(&mut self) {
+    pub(super) fn advance_commit(&mut self, now: Instant) {
         let Role::Leader { progress } = &self.role else { return };
         let own = if mistake!(CountsItselfBeforeSync) {
             self.log.last().index
@@ -23,7 +25,7 @@ impl Rules {
         });
         let of_own_term = self.log.id_at(reached).is_some_and(|id| id.term == self.current_term);
         if reached > self.commit_index && (of_own_term || mistake!(CommitsOlderTerms)) {
-            self.set_commit_index(reached);
+            self.set_commit_index(reached, now);
             crate::trace!(self, "CMIT", "commit={reached}");
             self.on_commit_for_reads();
         }

@@ -123,8 +123,13 @@ impl Rules {
     }
 
     fn become_pre_candidate(&mut self, now: Instant) {
+        let campaign = match &mut self.role {
+            Role::Candidate { votes } => std::mem::take(votes),
+            Role::PreCandidate { campaign, .. } => std::mem::take(campaign),
+            Role::Follower | Role::Leader { .. } => BTreeSet::new(),
+        };
         self.become_follower(None, now);
-        self.role = Role::PreCandidate { votes: BTreeSet::new() };
+        self.role = Role::PreCandidate { votes: BTreeSet::new(), campaign };
         self.draw_election_timeout(now);
         crate::trace!(self, "VOTE", "asks for pre-votes last={}", self.log.last());
     }
@@ -139,7 +144,8 @@ impl Rules {
     }
 
     fn become_leader(&mut self, now: Instant) {
-        assert!(matches!(self.role, Role::Candidate { .. }), "only a candidate is elected");
+        let campaigns = matches!(self.role, Role::Candidate { .. } | Role::PreCandidate { .. });
+        assert!(campaigns && self.voted_for == Some(self.me), "only a candidate is elected");
         let next_index = self.log.last().index + 1;
         let progress: BTreeMap<PeerId, Progress> = self
             .configuration
@@ -181,7 +187,10 @@ impl Rules {
     fn count_vote(&mut self, from: PeerId, args: &RequestVoteArgs, now: Instant) {
         let term = self.current_term;
         let votes = match &mut self.role {
-            Role::PreCandidate { votes } if args.pre_vote && args.term == term + 1 => votes,
+            Role::PreCandidate { votes, .. } if args.pre_vote && args.term == term + 1 => votes,
+            // Nothing has changed since: a leader of this term, or a higher one, would have made us
+            // its follower.
+            Role::PreCandidate { campaign, .. } if !args.pre_vote && args.term == term => campaign,
             Role::Candidate { votes } if !args.pre_vote && args.term == term => votes,
             _ => return,
         };
@@ -215,5 +224,80 @@ impl Rules {
         } else {
             self.become_follower(None, now);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use oarlock_storage::Recovered;
+
+    use super::*;
+    use crate::configuration::Configuration;
+    use crate::options::Options;
+    use crate::types::{EntryId, Term};
+
+    /// S0 of three, at the moment its first election time-out comes.
+    fn pre_candidate() -> (Rules, Instant) {
+        let now = crate::shared::Shared::now();
+        let voters = Configuration::of_voters([0, 1, 2].map(PeerId));
+        let options = Options { seed: 1, ..Options::lab() };
+        let mut rules =
+            Rules::recovered(PeerId(0), voters, Recovered::default(), options, now).unwrap();
+        let now = rules.election_deadline;
+        assert!(matches!(rules.election_due(now), Due::Now(_)));
+        (rules, now)
+    }
+
+    fn args(pre_vote: bool, term: Term) -> RequestVoteArgs {
+        RequestVoteArgs { pre_vote, term, candidate_id: PeerId(0), last_log: EntryId::default() }
+    }
+
+    const GRANTED_T0: RequestVoteReply = RequestVoteReply { term: 0, vote_granted: true };
+    const GRANTED_T1: RequestVoteReply = RequestVoteReply { term: 1, vote_granted: true };
+
+    /// S0, which campaigned in term 1, heard nothing, and asks for pre-votes again.
+    fn timed_out_candidate() -> (Rules, Instant) {
+        let (mut rules, now) = pre_candidate();
+        rules.on_own_vote(&args(true, 1), now);
+        rules.on_vote_reply(PeerId(1), &args(true, 1), &GRANTED_T0, now);
+        assert!(matches!(rules.role, Role::Candidate { .. }) && rules.current_term == 1);
+        rules.on_own_vote(&args(false, 1), now);
+        rules.round_to_send = false;
+        let now = rules.election_deadline;
+        assert!(matches!(rules.election_due(now), Due::Now(_)));
+        assert!(matches!(rules.role, Role::PreCandidate { .. }) && rules.current_term == 1);
+        (rules, now)
+    }
+
+    #[test]
+    fn a_late_vote_still_wins_the_term_it_was_given_in() {
+        let (mut rules, now) = timed_out_candidate();
+        rules.on_vote_reply(
+            PeerId(2),
+            &args(false, 1),
+            &GRANTED_T1,
+            now + Duration::from_millis(1),
+        );
+        assert!(rules.is_leader() && rules.current_term == 1);
+    }
+
+    #[test]
+    fn a_late_vote_counts_no_more_once_somebody_leads_the_term() {
+        let (mut rules, now) = timed_out_candidate();
+        rules.follow(1, PeerId(1), now);
+        rules.on_vote_reply(PeerId(2), &args(false, 1), &GRANTED_T1, now);
+        let later = rules.election_deadline;
+        assert!(matches!(rules.election_due(later), Due::Now(_)));
+        rules.on_vote_reply(PeerId(2), &args(false, 1), &GRANTED_T1, later);
+        assert!(matches!(rules.role, Role::PreCandidate { .. }), "{:?}", rules.role);
+    }
+
+    #[test]
+    fn a_late_pre_vote_is_no_vote() {
+        let (mut rules, now) = timed_out_candidate();
+        rules.on_vote_reply(PeerId(2), &args(true, 1), &GRANTED_T0, now);
+        assert!(matches!(rules.role, Role::PreCandidate { .. }) && rules.current_term == 1);
     }
 }

@@ -75,6 +75,9 @@ pub(crate) enum Role {
     /// Asks whether an election could be won, before disturbing anybody (PreVote).
     PreCandidate {
         votes: BTreeSet<PeerId>,
+        /// The votes of the candidacy in this very term that timed out before it was decided: a
+        /// late one may still win it.
+        campaign: BTreeSet<PeerId>,
     },
     Candidate {
         votes: BTreeSet<PeerId>,
@@ -237,14 +240,19 @@ impl Rules {
 
     /// The log writer made everything up to `through` durable; `snapshot` is the one it made
     /// current on the way, if it did.
-    pub(crate) fn on_durable(&mut self, through: crate::mutation::Seq, snapshot: Option<Snapshot>) {
+    pub(crate) fn on_durable(
+        &mut self,
+        through: crate::mutation::Seq,
+        snapshot: Option<Snapshot>,
+        now: Instant,
+    ) {
         self.mutations.on_durable(through);
         if let Some(snapshot) = snapshot {
             self.snapshot = Some(snapshot);
             self.wake.entries_to_send = true;
             self.wake.committed = true;
         }
-        self.advance_commit();
+        self.advance_commit(now);
     }
 
     /// Takes what the steps since the last call woke.
@@ -358,7 +366,7 @@ impl Rules {
         *self.options.election_timeout.start()
     }
 
-    fn set_commit_index(&mut self, index: Index) {
+    fn set_commit_index(&mut self, index: Index, now: Instant) {
         assert!(index >= self.commit_index, "commit_index {} → {index}", self.commit_index);
         assert!(index <= self.log.last().index, "commit {index} behind {}", self.log.last());
         if index > self.commit_index {
@@ -367,7 +375,10 @@ impl Rules {
             }
             self.commit_index = index;
             self.wake.committed = true;
-            self.wake.entries_to_send |= self.is_leader();
+            let at = self.moment(now);
+            if let Role::Leader { progress } = &self.role {
+                self.wake.entries_to_send |= progress.values().any(|p| p.has_commit_news(&at));
+            }
         }
     }
 

@@ -8,6 +8,10 @@ use super::replication::SentAppend;
 use crate::mistake;
 use crate::types::{EntryId, Index, PeerId, Snapshot};
 
+/// How long the news of a commit waits for entries to travel with: longer than a command takes, so
+/// that one client after another costs no message of its own; too short for anybody to notice.
+const COMMIT_NEWS_DELAY: Duration = Duration::from_millis(5);
+
 /// How a follower is being fed.
 #[derive(Debug)]
 pub(super) enum Feed {
@@ -83,6 +87,8 @@ pub(crate) struct Progress {
     pub(super) last_contact: Instant,
     /// The greatest `leader_commit` sent.
     commit_sent: Index,
+    /// No message for the news of a commit alone before this moment.
+    news_after: Instant,
     /// The latest round of read confirmations sent, and the latest answered.
     round_sent: u64,
     pub(super) round_acked: u64,
@@ -103,6 +109,7 @@ impl Progress {
             last_sent: now,
             last_contact: now,
             commit_sent: 0,
+            news_after: now,
             round_sent: 0,
             round_acked: 0,
         }
@@ -159,11 +166,15 @@ impl Progress {
         let pending = self.next_index <= at.last_index;
         let held = pending && self.gathers_until(at).is_some();
         let entries = pending && !held && !self.is_window_full(at);
-        // The news that something is committed travels with entries, or alone when none are under
-        // way or about to leave: so it costs at most one message a round trip.
-        let commit = self.commit_sent < at.commit_index && self.in_flight == 0 && !held;
+        let commit = self.has_commit_news(at) && self.in_flight == 0 && !held;
         let round = self.round_sent < at.read_round && self.round_sent == self.round_acked;
         entries || commit || round || !matches!(self.feed, Feed::Replicate)
+    }
+
+    /// Whether the follower had better be told what is committed. The news travels with entries, or
+    /// alone when none have been for a while: where one command follows another, it is free.
+    pub(super) fn has_commit_news(&self, at: &Moment) -> bool {
+        self.commit_sent < at.commit_index && at.now >= self.news_after
     }
 
     fn wanted_of_log(&self, at: &Moment) -> Due<Wanted> {
@@ -175,7 +186,10 @@ impl Progress {
         let lost_at = self.unanswered_since.map(|since| since + at.patience);
         let retry_at = news.then_some(self.send_after);
         let more_at = self.gathers_until(at).filter(|_| self.next_index <= at.last_index);
-        let earliest = [lost_at, retry_at, more_at].into_iter().flatten();
+        // By then, what was sent may be committed. If that takes longer, the commit wakes us.
+        let news_at = Some(self.news_after)
+            .filter(|&news_at| at.now < news_at && self.commit_sent + 1 < self.next_index);
+        let earliest = [lost_at, retry_at, more_at, news_at].into_iter().flatten();
         Due::At(earliest.fold(heartbeat_at, Instant::min))
     }
 
@@ -204,6 +218,7 @@ impl Progress {
         match self.feed {
             Feed::Probe => self.send_after = at.now + at.heartbeat_interval,
             Feed::Replicate if with_entries => {
+                self.news_after = at.now + COMMIT_NEWS_DELAY;
                 if !mistake!(SendsAllAgain) {
                     self.next_index = last_index + 1;
                 }

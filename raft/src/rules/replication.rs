@@ -86,7 +86,7 @@ impl Rules {
                 follower.on_conflict(sent, next_index.unwrap_or(1), now);
             }
         }
-        self.advance_commit();
+        self.advance_commit(now);
         self.confirm_reads();
         let at = self.moment(now);
         self.wake.entries_to_send |= self.progress_of(peer).has_news(&at);
@@ -106,7 +106,7 @@ impl Rules {
             AppendOutcome::StaleTerm
         } else {
             self.follow(args.term, args.leader_id, now);
-            self.append_from_leader(args)
+            self.append_from_leader(args, now)
         };
         let reply = |outcome| AppendEntriesReply { term: self.current_term, outcome };
         let says_nothing_new = self.mutations.last_log() == mutations_before;
@@ -139,7 +139,7 @@ impl Rules {
         self.postpone_election(now);
     }
 
-    fn append_from_leader(&mut self, args: AppendEntriesArgs) -> AppendOutcome {
+    fn append_from_leader(&mut self, args: AppendEntriesArgs, now: Instant) -> AppendOutcome {
         let AppendEntriesArgs { prev_log, mut entries, leader_commit, .. } = args;
         let base = self.log.base();
         let matched = prev_log.index + entries.len() as Index;
@@ -152,7 +152,7 @@ impl Rules {
         self.append_new(entries);
         let vouched_for =
             if mistake!(CommitsBeyondMatch) { self.log.last().index } else { matched };
-        self.set_commit_index(leader_commit.min(vouched_for).max(self.commit_index));
+        self.set_commit_index(leader_commit.min(vouched_for).max(self.commit_index), now);
         AppendOutcome::Matched { index: matched }
     }
 

@@ -57,13 +57,13 @@ impl Rules {
             Some(args.offset)
         } else {
             self.follow(args.term, args.leader_id, now);
-            self.take_piece(args)
+            self.take_piece(args, now)
         };
         self.mutations.after_durable(InstallSnapshotReply { term: self.current_term, wants })
     }
 
     /// Takes a piece if it is the next one; returns the offset wanted then, if any.
-    fn take_piece(&mut self, args: InstallSnapshotArgs) -> Option<u64> {
+    fn take_piece(&mut self, args: InstallSnapshotArgs, now: Instant) -> Option<u64> {
         let last_included = args.last_included;
         if last_included.index <= self.commit_index {
             return None;
@@ -91,7 +91,7 @@ impl Rules {
         }
         self.mutations.install(last_included.index, log_kept);
         // The applier gets it from `snapshot` once the log writer has published it.
-        self.set_commit_index(last_included.index);
+        self.set_commit_index(last_included.index, now);
         crate::trace!(self, "SNAP", "installs {last_included} log kept={log_kept}");
         None
     }
@@ -118,7 +118,7 @@ impl Rules {
             None => follower.on_piece_lost(sent.last_included, now, pause),
         }
         self.wake.entries_to_send = true;
-        self.advance_commit();
+        self.advance_commit(now);
     }
 
     pub(super) fn begin_snapshot_to(&mut self, peer: PeerId, at: &Moment) -> Due<Send> {

@@ -279,11 +279,12 @@ impl World {
 
     pub(super) fn finish_write(&mut self, id: PeerId) {
         let disks = self.disks();
+        let now = self.now;
         let running = self.running(id);
         let work = running.writing.take().expect("a write was under way");
         let snapshot = running.writer.write(work.steps).expect("memory does not fail");
         let commit_before = running.rules.commit_index();
-        running.rules.on_durable(work.through, snapshot);
+        running.rules.on_durable(work.through, snapshot, now);
         self.check_commit(id, commit_before, &disks);
         self.pump(id);
     }
