@@ -22,6 +22,7 @@ enum Command {
     Get(cmd::kv::GetArgs),
     Put(cmd::kv::PutArgs),
     Append(cmd::kv::AppendArgs),
+    Lab(cmd::lab::Args),
 }
 
 fn main() -> ExitCode {
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         Command::Get(args) => cmd::kv::get(&args),
         Command::Put(args) => cmd::kv::put(&args),
         Command::Append(args) => cmd::kv::append(&args),
+        Command::Lab(args) => cmd::lab::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

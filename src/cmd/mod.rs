@@ -3,6 +3,7 @@
 pub(crate) mod cluster;
 mod cluster_file;
 pub(crate) mod kv;
+pub(crate) mod lab;
 mod member;
 mod node_process;
 mod node_status;

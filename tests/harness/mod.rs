@@ -8,11 +8,12 @@
 //!   with every other; [`raft_checks`]: what the tests ask of them (`one`, `n_committed`, …).
 //! - [`kv_cluster`]: key-value servers and their clerks, and [`linearizability`]: whether what the
 //!   clerks saw can have happened one call at a time.
-//! - [`turn`], [`seed`], [`watchdog`], [`threads`], [`trace`], [`report`]: one test at a time, that
-//!   can be repeated, cannot hang, leaks no thread, and tells what it did.
+//! - [`turn`], [`seed`], [`watchdog`], [`threads`], [`trace`], [`report`], [`cpu`]: one test at a
+//!   time, that can be repeated, cannot hang, leaks no thread, and tells what it did and cost.
 
 mod applied;
 mod command;
+mod cpu;
 mod durable;
 mod fingerprint;
 mod kv_cluster;
