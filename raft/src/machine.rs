@@ -369,12 +369,7 @@ impl<M: StateMachine> MachineSink<M> {
             }
             Some(EntryKind::NoOp) | None => None,
         };
-        // Commands of a former leadership of ours, in whose place other entries came.
-        while let Some((_, done)) = self.next_submit(|id| {
-            id.index < entry.id.index || (id.index == entry.id.index && id != entry.id)
-        }) {
-            done(Err(SubmitError::Superseded));
-        }
+        self.answer_superseded(entry.id);
         if let Some(output) = output
             && let Some((_, done)) = self.next_submit(|id| id == entry.id)
         {
@@ -390,6 +385,18 @@ impl<M: StateMachine> MachineSink<M> {
         // Whether the entries they wait for are among those it covers cannot be told.
         while let Some((id, done)) = self.next_submit(|id| id.index <= last_included.index) {
             done(Err(SubmitError::Unknown { id }));
+        }
+        self.answer_superseded(last_included);
+    }
+
+    /// Answers whoever waits for a command of a former leadership of ours, in whose place other
+    /// entries came or will come: behind `committed`, no log ever again has an entry of an older
+    /// term, so nobody waits until the log has grown as far as it once had.
+    fn answer_superseded(&mut self, committed: EntryId) {
+        while let Some((_, done)) = self.next_submit(|id| {
+            id.term < committed.term || (id.index <= committed.index && id != committed)
+        }) {
+            done(Err(SubmitError::Superseded));
         }
     }
 

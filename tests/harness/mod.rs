@@ -8,6 +8,7 @@
 //!   with every other; [`raft_checks`]: what the tests ask of them (`one`, `n_committed`, …).
 //! - [`kv_cluster`]: key-value servers and their clerks, and [`linearizability`]: whether what the
 //!   clerks saw can have happened one call at a time.
+//! - [`rsm_cluster`]: counters, replicated through the interface that most people want.
 //! - [`turn`], [`seed`], [`watchdog`], [`threads`], [`trace`], [`report`], [`cpu`]: one test at a
 //!   time, that can be repeated, cannot hang, leaks no thread, and tells what it did and cost.
 
@@ -23,6 +24,7 @@ mod raft_checks;
 mod raft_cluster;
 mod random;
 mod report;
+mod rsm_cluster;
 mod seed;
 mod servers;
 mod threads;
@@ -35,3 +37,4 @@ pub(crate) use command::Command;
 pub(crate) use kv_cluster::{KvClient, KvCluster, KvSetup};
 pub(crate) use raft_checks::Retry;
 pub(crate) use raft_cluster::{RaftCluster, Setup};
+pub(crate) use rsm_cluster::{Op, RsmCluster};

@@ -1,7 +1,7 @@
 //! What the Raft suites ask of a cluster, in the labs' words and with the labs' patience.
 
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{iter, thread};
 
 use oarlock_raft::{Index, Term};
 
@@ -35,6 +35,12 @@ const WAIT_ENOUGH: Duration = Duration::from_secs(1);
 pub(crate) enum Retry {
     Yes,
     No,
+}
+
+/// How long `wait` sleeps after each look.
+pub(super) fn wait_pauses() -> impl Iterator<Item = Duration> {
+    let longer = |pause: &Duration| Some(if *pause < WAIT_ENOUGH { *pause * 2 } else { *pause });
+    iter::successors(Some(WAIT_FIRST), longer).take(WAIT_POLLS)
 }
 
 impl<R: LabRaft> RaftCluster<R> {
@@ -121,15 +127,11 @@ impl<R: LabRaft> RaftCluster<R> {
         expected: usize,
         start_term: Option<Term>,
     ) -> Option<Command> {
-        let mut pause = WAIT_FIRST;
-        for _ in 0..WAIT_POLLS {
+        for pause in wait_pauses() {
             if self.n_committed(index).0 >= expected {
                 break;
             }
             thread::sleep(pause);
-            if pause < WAIT_ENOUGH {
-                pause *= 2;
-            }
             if start_term.is_some_and(|start_term| self.has_passed(start_term)) {
                 return None;
             }

@@ -20,6 +20,7 @@ mod raft_2a;
 mod raft_2b;
 mod raft_2c;
 mod raft_2d;
+mod rsm_4a;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
