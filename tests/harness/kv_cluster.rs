@@ -6,21 +6,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use oarlock_kvserver::{Clerk, ClerkError, KvOptions, KvServer};
+use oarlock_linearizability::{Action, History, Operation};
 use oarlock_raft::PeerId;
 use oarlock_rpc::Service;
 use parking_lot::Mutex;
 
-use super::fingerprint::Text;
-use super::linearizability::{self, Effect, Operation, Verdict};
+use super::linearizable;
 use super::report::{Counters, Report};
 use super::servers::{Origin, Peer, Servers};
 
 /// The labs' clerks try for ever. Ours give up shortly before the watchdog bites, so that a test
 /// whose servers do not answer fails with a word on what it asked.
 const PATIENCE: Duration = Duration::from_secs(100);
-
-/// How long a history may be checked, all keys together. Longer, and it counts as linearizable.
-const CHECK_BUDGET: Duration = Duration::from_secs(1);
 
 /// What a test asks for.
 #[derive(Clone, Copy)]
@@ -34,10 +31,13 @@ pub(crate) struct KvSetup {
 
 /// The cluster of one test. Ends with [`KvCluster::end`].
 pub(crate) struct KvCluster {
+    name: &'static str,
     began: Instant,
     maxraftstate: Option<u64>,
     operations: AtomicU64,
-    history: Mutex<Vec<Operation>>,
+    history: Mutex<History>,
+    /// What is to be said of a check that ran out of time, once the test has passed.
+    undecided: Mutex<Option<String>>,
     ends_made: AtomicU64,
     part: Mutex<Report>,
     servers: Servers<KvServer>,
@@ -49,10 +49,12 @@ impl KvCluster {
         let n = setup.servers;
         let servers = Servers::new(setup.name, n, setup.reliable);
         let cluster = Self {
+            name: setup.name,
             began: Instant::now(),
             maxraftstate: setup.maxraftstate,
             operations: AtomicU64::new(0),
-            history: Mutex::new(Vec::new()),
+            history: Mutex::new(History::default()),
+            undecided: Mutex::new(None),
             ends_made: AtomicU64::new(0),
             part: Mutex::new(Report::begin(setup.name, n, servers.seed, Counters::default())),
             servers,
@@ -74,6 +76,9 @@ impl KvCluster {
         let counters = self.counters();
         self.servers.end();
         self.part.lock().kv_passed(counters);
+        if let Some(line) = self.undecided.into_inner() {
+            println!("{line}");
+        }
     }
 
     /// Starts server `i` from what it had persisted. It is not connected yet.
@@ -145,11 +150,8 @@ impl KvCluster {
     /// Checks that everything the clerks did can have happened one call at a time.
     #[track_caller]
     pub(crate) fn check_linearizable(&self) {
-        match linearizability::check(&self.history.lock(), CHECK_BUDGET) {
-            Verdict::Linearizable => {}
-            Verdict::Illegal(why) => panic!("the history is not linearizable: {why}"),
-            Verdict::Unknown => println!("info: the linearizability check ran out of time"),
-        }
+        let undecided = linearizable::check(&self.history.lock(), self.name, self.seed);
+        *self.undecided.lock() = undecided;
     }
 
     fn leader(&self) -> Option<usize> {
@@ -209,7 +211,7 @@ impl KvClient<'_> {
         let found = self.answered("Get", key, found).unwrap_or_default();
         let returned = self.cluster.began.elapsed();
         let found = String::from_utf8(found).expect("values of the suites are text");
-        self.record(key, Effect::Get { found: Text::of(&found) }, called, returned);
+        self.record(key, Action::Get { found: found.clone() }, called, returned);
         found
     }
 
@@ -219,7 +221,7 @@ impl KvClient<'_> {
         let put = self.clerk.put_until(key.as_bytes(), value.as_bytes(), self.deadline());
         self.answered("Put", key, put);
         let returned = self.cluster.began.elapsed();
-        self.record(key, Effect::Put { value: Text::of(value) }, called, returned);
+        self.record(key, Action::Put(value.to_owned()), called, returned);
     }
 
     /// Appends to the value of `key`.
@@ -228,7 +230,7 @@ impl KvClient<'_> {
         let append = self.clerk.append_until(key.as_bytes(), value.as_bytes(), self.deadline());
         self.answered("Append", key, append);
         let returned = self.cluster.began.elapsed();
-        self.record(key, Effect::Append { value: Text::of(value) }, called, returned);
+        self.record(key, Action::Append(value.to_owned()), called, returned);
     }
 
     /// Checks the value of `key`.
@@ -246,9 +248,9 @@ impl KvClient<'_> {
         answer.unwrap_or_else(|error| panic!("{what}({key:?}) of client {client}: {error}"))
     }
 
-    fn record(&self, key: &str, effect: Effect, called: Duration, returned: Duration) {
-        let operation =
-            Operation { client: self.client, key: key.to_owned(), effect, called, returned };
+    fn record(&self, key: &str, action: Action, called: Duration, returned: Duration) {
+        let (client, key, returned) = (self.client, key.to_owned(), Some(returned));
+        let operation = Operation { client, key, action, called, returned };
         self.cluster.operations.fetch_add(1, Ordering::SeqCst);
         self.cluster.history.lock().push(operation);
     }

@@ -6,7 +6,7 @@
 //!   across a crash, in memory or on disk.
 //! - [`raft_cluster`]: Raft peers, with [`applied`]: every message on every apply channel, compared
 //!   with every other; [`raft_checks`]: what the tests ask of them (`one`, `n_committed`, …).
-//! - [`kv_cluster`]: key-value servers and their clerks, and [`linearizability`]: whether what the
+//! - [`kv_cluster`]: key-value servers and their clerks, and [`linearizable`]: whether what the
 //!   clerks saw can have happened one call at a time.
 //! - [`rsm_cluster`]: counters, replicated through the interface that most people want.
 //! - [`turn`], [`seed`], [`watchdog`], [`threads`], [`trace`], [`report`], [`cpu`]: one test at a
@@ -16,10 +16,9 @@ mod applied;
 mod command;
 mod cpu;
 mod durable;
-mod fingerprint;
 mod kv_cluster;
 mod lab_raft;
-mod linearizability;
+mod linearizable;
 mod raft_checks;
 mod raft_cluster;
 mod random;

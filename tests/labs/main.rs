@@ -10,6 +10,8 @@
 //! | `OARLOCK_SEED` | repeats the random choices of a test, which prints its seed |
 //! | `OARLOCK_TRACE` | prints events as they happen: `VOTE,LEAD`, or `all` |
 //! | `OARLOCK_PERSISTER` | `disk` (unless said otherwise) or `memory` |
+//! | `OARLOCK_CHECK_SECONDS` | how long the linearizability check of a test may take (1) |
+//! | `OARLOCK_CHECK_STRICT` | `1`: a check that runs out of time fails the test |
 
 #[path = "../harness/mod.rs"]
 mod harness;
