@@ -5,9 +5,11 @@
 //! - `crashes`: `kill -9` of one and of all, with a writer that counts what was acknowledged.
 //! - `mistakes`: wrong flags, taken ports, foreign and damaged directories.
 //! - `cluster`: `oarlock cluster`, from its first line to its last.
+//! - `lab`: `oarlock lab run`, on a test binary that is none.
 
 mod clients;
 mod cluster;
 mod crashes;
+mod lab;
 mod mistakes;
 mod processes;

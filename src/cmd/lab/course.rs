@@ -13,7 +13,6 @@ pub(crate) struct CourseTest {
 }
 
 /// Figures of a solution that is not ours.
-#[expect(dead_code, reason = "the counts are for the page of results")]
 #[derive(Clone, Copy)]
 pub(crate) enum Sample {
     /// The course's own, from its pages.
@@ -34,6 +33,58 @@ impl Sample {
 pub(crate) fn test(name: &str) -> Option<&'static CourseTest> {
     TESTS.iter().find(|test| test.name == name)
 }
+
+/// What the course says of a part.
+#[derive(Clone, Copy)]
+pub(crate) struct CoursePart {
+    name: &'static str,
+    /// Of its sample output of 2022, in real time.
+    pub(crate) seconds: f64,
+    /// What it calls the limit of a sound solution.
+    pub(crate) guidance: &'static str,
+}
+
+/// The part of this name, such as `2C`, if the course has figures of it.
+pub(crate) fn part(name: &str) -> Option<CoursePart> {
+    PARTS.into_iter().find(|part| part.name == name)
+}
+
+/// Parts that the course gives limits for together: what they are called, which they are, the limits.
+pub(crate) const LABS: [(&str, &[&str], &str); 2] = [
+    ("2A to 2D", &["2A", "2B", "2C", "2D"], "6 min real and 1 min CPU"),
+    ("3A and 3B", &["3A", "3B"], "400 s real and 700 s CPU"),
+];
+
+/// Where the test of this name, without modules, draws a line by itself, or the course does for it,
+/// besides the 120 s for each test.
+pub(crate) fn limit(name: &str) -> Option<&'static str> {
+    match name {
+        "rpc_bytes_2b" => Some("at most 200,000 bytes for ten commands of 5,000"),
+        "count_2b" => Some("at most 30 RPCs to elect, 42 for ten commands, 60 in an idle second"),
+        "speed_3a" | "speed_3b" => Some("33.3 s for 1,000 calls"),
+        "snapshot_size_3b" => {
+            Some("20 s (guidance); 8,000 bytes of Raft state; a snapshot of 500 bytes")
+        }
+        "snapshot_all_crash_2d" | "snapshot_init_2d" => None,
+        _ if name.ends_with("_2d") => Some("under 2,000 bytes of Raft state"),
+        _ if name.ends_with("_3b") => Some("8,000 bytes of Raft state"),
+        _ => None,
+    }
+}
+
+const PARTS: [CoursePart; 7] = [
+    CoursePart { name: "2A", seconds: 16.3, guidance: "" },
+    CoursePart {
+        name: "2B",
+        seconds: 35.6,
+        guidance: "1 min real and 5 s CPU (sample: 4.0 s CPU)",
+    },
+    CoursePart { name: "2C", seconds: 123.6, guidance: "" },
+    CoursePart { name: "2D", seconds: 293.5, guidance: "" },
+    CoursePart { name: "3A", seconds: 290.2, guidance: "" },
+    CoursePart { name: "3B", seconds: 161.5, guidance: "" },
+    CoursePart { name: "4A", seconds: 5.9, guidance: "" },
+];
 
 const fn raft(
     name: &'static str,

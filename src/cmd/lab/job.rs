@@ -54,6 +54,8 @@ pub(crate) struct Setting {
     pub(crate) logs: PathBuf,
     /// A run that takes longer is killed.
     pub(crate) limit: Duration,
+    /// Start no more runs once one has failed.
+    pub(crate) fail_fast: bool,
 }
 
 /// A run that is over.
@@ -63,6 +65,12 @@ pub(crate) struct Run {
     /// From the start of the process to its end.
     pub(crate) took: Duration,
     pub(crate) output: Output,
+}
+
+impl Run {
+    pub(crate) fn has_failed(&self) -> bool {
+        matches!(self.outcome, Outcome::Failed { .. })
+    }
 }
 
 #[derive(Debug)]
@@ -97,11 +105,13 @@ impl Setting {
         let own = std::process::id();
         let name = format!("{}-{}-{round}", case.test.short(), case.persister.name());
         let log = self.logs.join(format!("{name}.{own}.running"));
+        let scratch = Scratch::make(&format!("oarlock-lab-{own}-{name}"))?;
         let mut command = self.command(case);
         let out = create_log(&log, &self.shell_line(case))
             .with_context(|| format!("{} cannot be written", log.display()))?;
         let began = Instant::now();
         let mut child = command
+            .env("TMPDIR", &scratch.0)
             .stdin(Stdio::null())
             .stdout(out.try_clone()?)
             .stderr(out)
@@ -155,6 +165,24 @@ impl Setting {
             return Some(output.panic.clone().unwrap_or_else(|| status.to_string()));
         }
         (!output.passed).then(|| "the test binary ended well without running the test".to_owned())
+    }
+}
+
+/// A folder for a run's temporary files: a run that is killed cannot remove them.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn make(name: &str) -> anyhow::Result<Self> {
+        let dir = std::env::temp_dir().join(name);
+        fs::create_dir(&dir).with_context(|| format!("{} cannot be made", dir.display()))?;
+        Ok(Self(dir))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What is left of it does no harm but take room.
+        drop(fs::remove_dir_all(&self.0));
     }
 }
 

@@ -6,13 +6,17 @@
 //!   them are meant; [`course`]: what the course says of each.
 //! - [`schedule`]: what runs next; [`pool`]: the threads that run it; [`job`]: one run, as a process;
 //!   [`output`]: what that process printed.
-//! - [`tally`]: what the runs add up to; [`progress`] and [`summary`]: how it is told.
+//! - [`tally`]: what the runs add up to; [`progress`], [`summary`] and [`page`]: how it is told.
+//! - [`trace`]: the command line of `lab trace`; [`trace_line`]: a line of a trace; [`columns`]: its
+//!   place in the column of its peer.
 
 mod binary;
 mod choose;
+mod columns;
 mod course;
 mod job;
 mod output;
+mod page;
 mod pool;
 mod progress;
 mod run;
@@ -20,6 +24,8 @@ mod schedule;
 mod stats;
 mod summary;
 mod tally;
+mod trace;
+mod trace_line;
 
 use clap::Subcommand;
 
@@ -33,10 +39,12 @@ pub(crate) struct Args {
 #[derive(Subcommand)]
 enum What {
     Run(run::Args),
+    Trace(trace::Args),
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     match &args.what {
         What::Run(args) => run::run(args),
+        What::Trace(args) => trace::run(args),
     }
 }

@@ -16,14 +16,6 @@ pub(crate) enum Ended {
     Interrupted,
 }
 
-/// What to do after a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Then {
-    GoOn,
-    /// Start no more, and let those under way finish.
-    StartNoMore,
-}
-
 /// Works the schedule off, `jobs` runs at a time, and hands each run that is over to `on_run`. A
 /// message on `stop_requests` kills what is under way.
 ///
@@ -36,7 +28,7 @@ pub(crate) fn work_off(
     schedule: &Schedule,
     jobs: NonZeroUsize,
     stop_requests: &Receiver<()>,
-    mut on_run: impl FnMut(Next, &Run) -> Then,
+    mut on_run: impl FnMut(Next, &Run),
 ) -> anyhow::Result<Ended> {
     let (events, finished) = unbounded();
     // Never sent on: dropping `stop` is the message.
@@ -56,9 +48,7 @@ pub(crate) fn work_off(
                 recv(finished) -> event => match event {
                     Ok((next, Ok(run))) => {
                         schedule.took(next.case, run.took);
-                        if on_run(next, &run) == Then::StartNoMore {
-                            schedule.close();
-                        }
+                        on_run(next, &run);
                     }
                     Ok((_, Err(error))) => {
                         stop = None;
@@ -90,6 +80,10 @@ fn work(
     while let Some(next) = schedule.next() {
         let run = setting.run(&cases[next.case], next.round, stopped).transpose();
         let Some(run) = run else { return };
+        if setting.fail_fast && run.as_ref().is_ok_and(Run::has_failed) {
+            // Here, before this thread or another takes one more.
+            schedule.close();
+        }
         if events.send((next, run)).is_err() {
             return;
         }

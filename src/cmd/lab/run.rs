@@ -2,15 +2,16 @@
 
 use std::fs;
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 
 use super::choose::{Test, choose};
-use super::job::{Case, Outcome, Persister, Setting};
-use super::pool::{Ended, Then, work_off};
+use super::job::{Case, Persister, Setting};
+use super::page::{Made, page};
+use super::pool::{Ended, work_off};
 use super::progress::Progress;
 use super::schedule::Schedule;
 use super::summary::summary;
@@ -35,6 +36,7 @@ Examples:
   oarlock lab run 2C --times 100 --jobs 4        part 2C a hundred times, four tests at a time
   oarlock lab run figure_8 --trace VOTE,LEAD     tests by a piece of their name, with a trace
   oarlock lab run all --persister both           everything, on disk and in memory
+  oarlock lab run all --table results.md         … and a page of it, beside the course's figures
   oarlock lab run 2B --mistake NAME --times 5    whether a mistake on purpose is found")]
 pub(crate) struct Args {
     /// What to run: parts such as 2A or 3b, `all`, or pieces of test names (ours, or the Go tests').
@@ -76,6 +78,9 @@ pub(crate) struct Args {
     /// The folder for the logs of runs that fail.
     #[arg(long, default_value = "lab-logs", value_name = "DIR")]
     logs: PathBuf,
+    /// Write the results, beside the course's figures, into this file, a page of Markdown.
+    #[arg(long, value_name = "FILE")]
+    table: Option<PathBuf>,
     /// A test binary to run, instead of building the one of the current directory.
     #[arg(long, value_name = "PATH")]
     binary: Option<PathBuf>,
@@ -115,6 +120,19 @@ impl Args {
         .collect()
     }
 
+    /// The options that a failing run needs again, besides its persister and its seed.
+    fn repeated_options(&self) -> String {
+        let seconds = self.check_seconds.map(|seconds| seconds.to_string());
+        let named = [
+            ("raft", self.raft.as_ref()),
+            ("mistake", self.mistake.as_ref()),
+            ("check-seconds", seconds.as_ref()),
+        ];
+        let named = named.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        let options = named.map(|(name, value)| format!(" --{name} {value}"));
+        options.chain(self.strict.then(|| " --strict".to_owned())).collect()
+    }
+
     fn cases(&self, tests: &[Test]) -> Vec<Case> {
         let on_each = |test: &Test| {
             let test = test.clone();
@@ -133,6 +151,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         Some(binary) => binary.clone(),
         None => binary::build(args.mistake.is_some())?,
     };
+    if let Some(folder) = args.table.as_deref().and_then(Path::parent) {
+        // Better said now than after hours.
+        let is_there = folder.as_os_str().is_empty() || folder.is_dir();
+        ensure!(is_there, "there is no folder {} for the page", folder.display());
+    }
     let cases = args.cases(&choose(&binary::tests(&binary)?, &args.what)?);
     let jobs = match args.jobs {
         Some(jobs) => jobs,
@@ -141,7 +164,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let logs = &args.logs;
     fs::create_dir_all(logs).with_context(|| format!("{} cannot be made", logs.display()))?;
     let limit = Duration::from_secs(args.limit.get().into());
-    let setting = Setting { binary, variables: args.variables(), logs: logs.clone(), limit };
+    let setting = Setting {
+        binary,
+        variables: args.variables(),
+        logs: logs.clone(),
+        limit,
+        fail_fast: args.fail_fast,
+    };
     let schedule = Schedule::new(cases.iter().map(expected).collect(), args.times.get());
 
     let total = args.times.get().saturating_mul(cases.len() as u32);
@@ -150,13 +179,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let ended = work_off(&setting, &cases, &schedule, jobs, &stop_requests, |next, run| {
         tally.add(next, run);
         progress.on_run(&tally, next, run);
-        match run.outcome {
-            Outcome::Failed { .. } if args.fail_fast => Then::StartNoMore,
-            _ => Then::GoOn,
-        }
     })?;
     progress.erase();
-    print!("{}", summary(&tally, progress.elapsed()));
+    print!("{}", summary(&tally, progress.elapsed(), &args.repeated_options()));
+    if let Some(table) = args.table.as_ref().filter(|_| ended == Ended::Done) {
+        let cores = thread::available_parallelism()?.get();
+        let (command, elapsed) = (command_line(), progress.elapsed());
+        let page = page(&tally, &Made { command, jobs: jobs.get(), cores, elapsed });
+        fs::write(table, page).with_context(|| format!("{} cannot be written", table.display()))?;
+    }
     // Only an empty folder goes away.
     drop(fs::remove_dir(logs));
     let done = tally.passed() + tally.failed();
@@ -165,6 +196,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         (Ended::Done, 0) => Ok(()),
         (Ended::Done, failed) => bail!("{failed} of {done} runs failed"),
     }
+}
+
+/// As it was typed, but for the way to the program.
+fn command_line() -> String {
+    let args = std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned());
+    std::iter::once("oarlock".to_owned()).chain(args).collect::<Vec<_>>().join(" ")
 }
 
 /// How long a case takes, as far as the course knows.

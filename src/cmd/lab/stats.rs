@@ -37,7 +37,9 @@ mod tests {
     #[track_caller]
     fn check(values: &[f64], expected: Option<(f64, f64, f64)>) {
         let mut measurements = Measurements::default();
-        values.iter().for_each(|&value| measurements.add(value));
+        for &value in values {
+            measurements.add(value);
+        }
         let found = measurements.min().zip(measurements.median()).zip(measurements.max());
         assert_eq!(found.map(|((min, median), max)| (min, median, max)), expected, "{values:?}");
     }

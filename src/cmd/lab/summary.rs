@@ -9,11 +9,11 @@ use crate::cmd::table::aligned;
 
 const UNKNOWN: &str = "-";
 
-/// The whole summary, as lines.
-pub(crate) fn summary(tally: &Tally, elapsed: Duration) -> String {
+/// The whole summary, as lines. To repeat a run takes `options` besides its persister and its seed.
+pub(crate) fn summary(tally: &Tally, elapsed: Duration, options: &str) -> String {
     let parts: String = tally.parts().iter().map(part_line).collect();
     let (passed, runs) = (tally.passed(), tally.passed() + tally.failed());
-    let logs = logs(tally);
+    let logs = logs(tally, options);
     format!(
         "\n{}\n{parts}{passed} of {runs} runs passed, in {}\n{logs}",
         tests(tally),
@@ -21,12 +21,12 @@ pub(crate) fn summary(tally: &Tally, elapsed: Duration) -> String {
     )
 }
 
-fn logs(tally: &Tally) -> String {
+fn logs(tally: &Tally, options: &str) -> String {
     if tally.failures.is_empty() {
         return String::new();
     }
     let failures: String =
-        tally.failures.iter().map(|failure| failure_lines(tally, failure)).collect();
+        tally.failures.iter().map(|failure| failure_lines(tally, failure, options)).collect();
     format!("\nLogs, and how to draw the same chances again:\n{failures}")
 }
 
@@ -97,13 +97,13 @@ fn part_line(part: &PartTally) -> String {
     )
 }
 
-fn failure_lines(tally: &Tally, failure: &Failure) -> String {
+fn failure_lines(tally: &Tally, failure: &Failure, options: &str) -> String {
     let case = &tally.cases[failure.case];
     let (name, persister) = (case.test.short(), case.persister.name());
     let seed = failure.seed.map(|seed| format!(" --seed {seed}")).unwrap_or_default();
     format!(
         "  {}\n    {name} on {persister}, run {}: {}\n    oarlock lab run {name} --persister \
-         {persister}{seed}\n",
+         {persister}{seed}{options}\n",
         failure.log.display(),
         failure.round,
         failure.why
@@ -143,8 +143,8 @@ y_3b  memory  2     1       1       1          7.5    7.5     7.5  0.75   7     
 Logs, and how to draw the same chances again:
   logs/9.log
     y_3b on memory, run 1: no
-    oarlock lab run y_3b --persister memory --seed 9
+    oarlock lab run y_3b --persister memory --seed 9 --raft other
 ";
-        assert_eq!(summary(&tally, Duration::from_secs(61)), expected);
+        assert_eq!(summary(&tally, Duration::from_secs(61), " --raft other"), expected);
     }
 }

@@ -67,9 +67,8 @@ impl CaseTally {
     }
 
     fn add(&mut self, round: u32, run: &Run) {
-        let passed = matches!(run.outcome, Outcome::Passed);
-        self.rounds.insert(round, passed);
-        if !passed {
+        self.rounds.insert(round, !run.has_failed());
+        if run.has_failed() {
             self.failed += 1;
             return;
         }
