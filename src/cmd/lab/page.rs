@@ -1,7 +1,7 @@
 //! The results as a page of Markdown: ours beside the course's, test by test and part by part.
 
 use super::choose::{Part, Test};
-use super::course::{self, Sample};
+use super::course::{self, CourseParts, Sample};
 use super::job::Persister;
 use super::output::Work;
 use super::progress::clock;
@@ -90,32 +90,32 @@ Sums of the medians of the tests, in seconds.
     .to_owned();
     let parts = tally.parts();
     text.extend(parts.iter().map(total));
-    for (of, members, guidance) in course::LABS {
-        let in_lab = |part: &&PartTally| members.contains(&part.part.to_string().as_str());
+    for lab in course::labs() {
+        let in_lab = |part: &&PartTally| lab.parts.contains(&part.part.to_string().as_str());
         for persister in [Persister::Disk, Persister::Memory] {
-            let of_lab: Vec<_> =
-                parts.iter().filter(in_lab).filter(|part| part.persister == persister).collect();
-            if of_lab.len() < members.len() {
-                continue;
+            let on_it = |part: &&PartTally| part.persister == persister;
+            let of_lab: Vec<_> = parts.iter().filter(in_lab).filter(on_it).collect();
+            if of_lab.len() == lab.parts.len() {
+                text += &lab_total(lab, persister, &of_lab);
             }
-            let tests: usize = of_lab.iter().map(|part| part.tests).sum();
-            let real = of_lab.iter().map(|part| part.seconds).sum();
-            let cpu = of_lab.iter().map(|part| part.cpu_seconds).sum();
-            let course = members.iter().map(|part| Some(course::part(part)?.seconds)).sum();
-            let cells = [
-                of.to_owned(),
-                persister.name().to_owned(),
-                tests.to_string(),
-                String::new(),
-                decimal(real, 1),
-                decimal(cpu, 1),
-                decimal(course, 1),
-                guidance.to_owned(),
-            ];
-            text += &row(&cells);
         }
     }
     text
+}
+
+fn lab_total(lab: &CourseParts, persister: Persister, parts: &[&PartTally]) -> String {
+    let tests: usize = parts.iter().map(|part| part.tests).sum();
+    let cells = [
+        lab.name.to_owned(),
+        persister.name().to_owned(),
+        tests.to_string(),
+        String::new(),
+        decimal(parts.iter().map(|part| part.seconds).sum(), 1),
+        decimal(parts.iter().map(|part| part.cpu_seconds).sum(), 1),
+        decimal(Some(lab.seconds), 1),
+        lab.guidance.to_owned(),
+    ];
+    row(&cells)
 }
 
 fn total(part: &PartTally) -> String {
