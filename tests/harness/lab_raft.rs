@@ -1,15 +1,14 @@
-//! What the suites test, as a trait. To put a Raft of one's own under test, implement it and name
-//! the type in `tests/labs/main.rs`.
+//! What the suites 2A to 2D test, as a trait. `tests/labs/rafts` has those that implement it.
 
 use std::sync::Arc;
 
 use crossbeam_channel::Sender;
-use oarlock_raft::{ApplyMsg, Index, Options, PeerId, Raft, Start, Term};
+use oarlock_raft::{ApplyMsg, Index, Start, Term};
 use oarlock_rpc::{End, Service};
 use oarlock_storage::Persister;
 
-/// A Raft peer as the labs ask for it. Cloning makes another handle of the same peer.
-pub(crate) trait LabRaft: Clone + Send + Sync + 'static {
+/// A Raft peer as the labs ask for it.
+pub(crate) trait LabRaft: Send + Sync + 'static {
     /// Starts peer `me`. `ends[i]` leads to peer `i`, itself included; random choices follow from
     /// `seed`. What is committed goes on `apply_ch`, which is unbuffered, in order; a snapshot that
     /// was found in the persister does not: the harness has read it.
@@ -21,7 +20,9 @@ pub(crate) trait LabRaft: Clone + Send + Sync + 'static {
         persister: Box<dyn Persister>,
         apply_ch: Sender<ApplyMsg>,
         seed: u64,
-    ) -> Self;
+    ) -> Self
+    where
+        Self: Sized;
 
     /// Appends a command if the peer leads; never waits.
     fn start(&self, command: Vec<u8>) -> Start;
@@ -33,60 +34,34 @@ pub(crate) trait LabRaft: Clone + Send + Sync + 'static {
     /// reads the apply channel.
     fn snapshot(&self, index: Index, bytes: &[u8]);
 
-    /// Whether a snapshot from the apply channel may replace the service's state.
-    fn cond_install_snapshot(&self, term: Term, index: Index, bytes: &[u8]) -> bool;
+    /// Whether a snapshot from the apply channel may replace the service's state. Labs from 2023 on
+    /// do not ask.
+    fn cond_install_snapshot(&self, _term: Term, _index: Index, _bytes: &[u8]) -> bool {
+        true
+    }
 
-    /// Stops the peer, and drops its end of the apply channel. Nothing of it runs afterwards.
+    /// Stops the peer, and drops its end of the apply channel. Nothing of it runs afterwards: the
+    /// harness fails a test that leaves a thread behind whose name begins with `raft-`.
     fn kill(&self);
 
-    /// What answers the other peers.
+    /// What answers the other peers: the methods named `Raft.…`.
     fn service(&self) -> Arc<dyn Service>;
 
     /// Where the peer stands, for whoever looks for the reason of a hang.
     fn describe(&self) -> String;
 }
 
-impl LabRaft for Raft {
-    fn make(
-        ends: Vec<Arc<dyn End>>,
-        me: usize,
-        persister: Box<dyn Persister>,
-        apply_ch: Sender<ApplyMsg>,
-        seed: u64,
-    ) -> Self {
-        let peers = (0u64..).map(PeerId).zip(ends).collect();
-        let options = Options { seed, ..Options::lab() };
-        Raft::make_with(PeerId(me as u64), peers, persister, apply_ch, options)
-            .unwrap_or_else(|error| panic!("S{me} does not start: {error}"))
-    }
+/// How a peer is made, whatever its type.
+pub(crate) type Make =
+    fn(Vec<Arc<dyn End>>, usize, Box<dyn Persister>, Sender<ApplyMsg>, u64) -> Arc<dyn LabRaft>;
 
-    fn start(&self, command: Vec<u8>) -> Start {
-        Raft::start(self, command)
-    }
-
-    fn get_state(&self) -> (Term, bool) {
-        Raft::get_state(self)
-    }
-
-    fn snapshot(&self, index: Index, bytes: &[u8]) {
-        if let Err(error) = Raft::snapshot(self, index, bytes) {
-            log::debug!(target: "TEST", "snapshot at {index}: {error}");
-        }
-    }
-
-    fn cond_install_snapshot(&self, term: Term, index: Index, bytes: &[u8]) -> bool {
-        Raft::cond_install_snapshot(self, term, index, bytes)
-    }
-
-    fn kill(&self) {
-        Raft::kill(self);
-    }
-
-    fn service(&self) -> Arc<dyn Service> {
-        Raft::service(self)
-    }
-
-    fn describe(&self) -> String {
-        format!("{:?}", self.status())
-    }
+/// [`LabRaft::make`] of `R`, as a [`Make`].
+pub(crate) fn make<R: LabRaft>(
+    ends: Vec<Arc<dyn End>>,
+    me: usize,
+    persister: Box<dyn Persister>,
+    apply_ch: Sender<ApplyMsg>,
+    seed: u64,
+) -> Arc<dyn LabRaft> {
+    Arc::new(R::make(ends, me, persister, apply_ch, seed))
 }

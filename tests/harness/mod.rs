@@ -1,7 +1,7 @@
 //! What the lab suites stand on: clusters over a simulated network, with crashes, restarts and
 //! checks, in the words of the labs.
 //!
-//! - [`lab_raft`]: what is under test, as a trait: our Raft, or a student's.
+//! - [`lab_raft`]: the Raft under test, as a trait: ours, or a student's.
 //! - [`servers`]: peers that start, crash, connect and disconnect, and [`durable`]: what they keep
 //!   across a crash, in memory or on disk.
 //! - [`raft_cluster`]: Raft peers, with [`applied`]: every message on every apply channel, compared
@@ -34,6 +34,9 @@ mod watchdog;
 
 pub(crate) use command::Command;
 pub(crate) use kv_cluster::{KvClient, KvCluster, KvSetup};
+pub(crate) use lab_raft::{LabRaft, Make, make};
 pub(crate) use raft_checks::Retry;
 pub(crate) use raft_cluster::{RaftCluster, Setup};
+pub(crate) use random::Random;
 pub(crate) use rsm_cluster::{Op, RsmCluster};
+pub(crate) use turn::Turn;

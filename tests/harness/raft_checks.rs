@@ -6,7 +6,6 @@ use std::{iter, thread};
 use oarlock_raft::{Index, Term};
 
 use super::command::Command;
-use super::lab_raft::LabRaft;
 use super::raft_cluster::RaftCluster;
 
 /// How often `check_one_leader` looks,
@@ -43,7 +42,7 @@ pub(super) fn wait_pauses() -> impl Iterator<Item = Duration> {
     iter::successors(Some(WAIT_FIRST), longer).take(WAIT_POLLS)
 }
 
-impl<R: LabRaft> RaftCluster<R> {
+impl RaftCluster {
     /// Waits for one leader among the connected servers, for about 5 s, and returns it. Two of the
     /// same term fail the test; of several terms the highest counts.
     #[track_caller]

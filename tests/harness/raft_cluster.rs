@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use super::applied::Applied;
 use super::command::Command;
-use super::lab_raft::LabRaft;
+use super::lab_raft::{LabRaft, Make};
 use super::report::{Counters, Report};
 use super::servers::{Origin, Peer, Servers};
 use super::traced_end::TracedEnd;
@@ -46,19 +46,21 @@ impl Setup {
 }
 
 /// The cluster of one test. Ends with [`RaftCluster::end`].
-pub(crate) struct RaftCluster<R: LabRaft> {
+pub(crate) struct RaftCluster {
+    make: Make,
     pub(super) applied: Arc<Applied>,
     snapshots: bool,
     report: Report,
-    servers: Servers<RaftPeer<R>>,
+    servers: Servers<RaftPeer>,
 }
 
-impl<R: LabRaft> RaftCluster<R> {
-    /// Starts and connects all servers.
-    pub(crate) fn new(setup: Setup) -> Self {
+impl RaftCluster {
+    /// Starts and connects all servers, whose peers come from `make`.
+    pub(crate) fn new(setup: Setup, make: Make) -> Self {
         let n = setup.servers;
         let servers = Servers::new(setup.name, n, setup.reliable);
         let cluster = Self {
+            make,
             applied: Arc::new(Applied::new(n)),
             snapshots: setup.snapshots,
             report: Report::begin(setup.name, n, servers.seed, Counters::default()),
@@ -92,9 +94,9 @@ impl<R: LabRaft> RaftCluster<R> {
                 .enumerate()
                 .map(|(to, end)| Arc::new(TracedEnd { end, from: i, to }) as Arc<dyn End>);
             let (apply_tx, apply_rx) = bounded(0);
-            let raft = R::make(ends.collect(), i, persister, apply_tx, seed);
+            let raft = (self.make)(ends.collect(), i, persister, apply_tx, seed);
             let service = Router::new().with("Raft", raft.service());
-            let reader = self.spawn_reader(i, raft.clone(), apply_rx);
+            let reader = self.spawn_reader(i, Arc::clone(&raft), apply_rx);
             let reader = Arc::new(Mutex::new(Some(reader)));
             (RaftPeer { raft, reader }, Arc::new(service) as Arc<dyn Service>)
         });
@@ -126,7 +128,12 @@ impl<R: LabRaft> RaftCluster<R> {
     }
 
     /// The thread that reads server `i`'s apply channel until the peer drops its end.
-    fn spawn_reader(&self, i: usize, raft: R, apply_rx: Receiver<ApplyMsg>) -> JoinHandle<()> {
+    fn spawn_reader(
+        &self,
+        i: usize,
+        raft: Arc<dyn LabRaft>,
+        apply_rx: Receiver<ApplyMsg>,
+    ) -> JoinHandle<()> {
         let applied = Arc::clone(&self.applied);
         let snapshots = self.snapshots;
         let read = move || {
@@ -164,8 +171,8 @@ impl<R: LabRaft> RaftCluster<R> {
     }
 }
 
-impl<R: LabRaft> Deref for RaftCluster<R> {
-    type Target = Servers<RaftPeer<R>>;
+impl Deref for RaftCluster {
+    type Target = Servers<RaftPeer>;
 
     fn deref(&self) -> &Self::Target {
         &self.servers
@@ -174,12 +181,12 @@ impl<R: LabRaft> Deref for RaftCluster<R> {
 
 /// One incarnation, and the thread that reads its apply channel.
 #[derive(Clone)]
-pub(crate) struct RaftPeer<R> {
-    raft: R,
+pub(crate) struct RaftPeer {
+    raft: Arc<dyn LabRaft>,
     reader: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
-impl<R: LabRaft> Peer for RaftPeer<R> {
+impl Peer for RaftPeer {
     fn kill(&self) {
         self.raft.kill();
         let reader = self.reader.lock().take();

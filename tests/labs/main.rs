@@ -12,6 +12,7 @@
 //! | `OARLOCK_PERSISTER` | `disk` (unless said otherwise) or `memory` |
 //! | `OARLOCK_CHECK_SECONDS` | how long the linearizability check of a test may take (1) |
 //! | `OARLOCK_CHECK_STRICT` | `1`: a check that runs out of time fails the test |
+//! | `OARLOCK_RAFT` | what 2A to 2D test: `oarlock` (unless said otherwise), `toy`, or [your own](rafts) |
 
 #[path = "../harness/mod.rs"]
 mod harness;
@@ -22,14 +23,12 @@ mod raft_2a;
 mod raft_2b;
 mod raft_2c;
 mod raft_2d;
+mod rafts;
 mod rsm_4a;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
-
-/// The Raft under test: another implementation of `LabRaft` goes here.
-type Cluster = harness::RaftCluster<oarlock_raft::Raft>;
 
 /// The time the labs give an election: most of their pauses are made of it.
 const ELECTION_TIMEOUT: Duration = Duration::from_secs(1);

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::harness::Setup;
-use crate::{Cluster, ELECTION_TIMEOUT, sleep};
+use crate::rafts::cluster;
+use crate::{ELECTION_TIMEOUT, sleep};
 
 const SERVERS: usize = 3;
 /// For followers to learn of the election.
@@ -20,7 +21,7 @@ const MANY_CUT_OFF: usize = 3;
 /// Method: ask for the leader and the term, now and two seconds later.
 #[test]
 fn initial_election_2a() {
-    let cluster = Cluster::new(Setup::new("(2A): initial election", SERVERS));
+    let cluster = cluster(Setup::new("(2A): initial election", SERVERS));
     cluster.check_one_leader();
     sleep(SETTLE);
     let before = cluster.check_terms();
@@ -41,7 +42,7 @@ fn initial_election_2a() {
 /// Method: disconnect the leader, then two servers of three, and connect them again.
 #[test]
 fn re_election_2a() {
-    let cluster = Cluster::new(Setup::new("(2A): election after network failure", SERVERS));
+    let cluster = cluster(Setup::new("(2A): election after network failure", SERVERS));
     let first = cluster.check_one_leader();
     cluster.disconnect(first);
     cluster.check_one_leader();
@@ -67,7 +68,7 @@ fn re_election_2a() {
 /// Method: nine times, disconnect three servers drawn at random and ask for the leader.
 #[test]
 fn many_elections_2a() {
-    let cluster = Cluster::new(Setup::new("(2A): multiple elections", MANY_SERVERS));
+    let cluster = cluster(Setup::new("(2A): multiple elections", MANY_SERVERS));
     cluster.check_one_leader();
     for _ in 0..MANY_ROUNDS {
         // The same server may be drawn twice.

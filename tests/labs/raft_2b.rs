@@ -3,8 +3,9 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::harness::{Command, Retry, Setup};
-use crate::{Cluster, ELECTION_TIMEOUT, sleep};
+use crate::harness::{Command, RaftCluster, Retry, Setup};
+use crate::rafts::cluster;
+use crate::{ELECTION_TIMEOUT, sleep};
 
 const SERVERS: usize = 3;
 const MAJORITY: usize = 2;
@@ -42,7 +43,7 @@ const IDLE_RPCS_MAX: u64 = 3 * 20;
 /// Method: nothing is at an index before its command is given, and all servers have it afterwards.
 #[test]
 fn basic_agree_2b() {
-    let cluster = Cluster::new(Setup::new("(2B): basic agreement", SERVERS));
+    let cluster = cluster(Setup::new("(2B): basic agreement", SERVERS));
     for (index, command) in (1..).zip(AGREEMENTS) {
         let (count, _) = cluster.n_committed(index);
         assert_eq!(count, 0, "something is committed at {index} before any start");
@@ -58,7 +59,7 @@ fn basic_agree_2b() {
 /// Method: agree on large commands, and weigh the messages.
 #[test]
 fn rpc_bytes_2b() {
-    let cluster = Cluster::new(Setup::new("(2B): RPC byte count", SERVERS));
+    let cluster = cluster(Setup::new("(2B): RPC byte count", SERVERS));
     cluster.one(99, SERVERS, Retry::No);
     let before = cluster.bytes_total();
     let mut sent = 0;
@@ -80,7 +81,7 @@ fn rpc_bytes_2b() {
 /// Method: disconnect one follower, then the other too.
 #[test]
 fn follower_failure_2b() {
-    let cluster = Cluster::new(Setup::new("(2B): test progressive failure of followers", SERVERS));
+    let cluster = cluster(Setup::new("(2B): test progressive failure of followers", SERVERS));
     cluster.one(101, SERVERS, Retry::No);
     let first = cluster.check_one_leader();
     cluster.disconnect((first + 1) % SERVERS);
@@ -105,7 +106,7 @@ fn follower_failure_2b() {
 /// Method: disconnect one leader after the other.
 #[test]
 fn leader_failure_2b() {
-    let cluster = Cluster::new(Setup::new("(2B): test failure of leaders", SERVERS));
+    let cluster = cluster(Setup::new("(2B): test failure of leaders", SERVERS));
     cluster.one(101, SERVERS, Retry::No);
     let first = cluster.check_one_leader();
     cluster.disconnect(first);
@@ -130,7 +131,7 @@ fn leader_failure_2b() {
 /// Method: disconnect a follower, agree without it, and connect it again.
 #[test]
 fn fail_agree_2b() {
-    let cluster = Cluster::new(Setup::new("(2B): agreement after follower reconnects", SERVERS));
+    let cluster = cluster(Setup::new("(2B): agreement after follower reconnects", SERVERS));
     cluster.one(101, SERVERS, Retry::No);
     let leader = cluster.check_one_leader();
     let follower = (leader + 1) % SERVERS;
@@ -154,7 +155,7 @@ fn fail_agree_2b() {
 /// Method: disconnect three of five, and connect them again.
 #[test]
 fn fail_no_agree_2b() {
-    let cluster = Cluster::new(Setup::new("(2B): no agreement if too many disconnect", FIVE));
+    let cluster = cluster(Setup::new("(2B): no agreement if too many disconnect", FIVE));
     cluster.one(10, FIVE, Retry::No);
     let first = cluster.check_one_leader();
     let followers = [1, 2, 3].map(|step| (first + step) % FIVE);
@@ -181,7 +182,7 @@ fn fail_no_agree_2b() {
 /// committed. If it does, try again.
 #[test]
 fn concurrent_starts_2b() {
-    let cluster = Cluster::new(Setup::new("(2B): concurrent Start()s", SERVERS));
+    let cluster = cluster(Setup::new("(2B): concurrent Start()s", SERVERS));
     let done = (0..ATTEMPTS).any(|attempt| {
         if attempt > 0 {
             sleep(ATTEMPT_PAUSE);
@@ -193,7 +194,7 @@ fn concurrent_starts_2b() {
 }
 
 /// `None` if the term changed meanwhile.
-fn start_concurrently(cluster: &Cluster) -> Option<()> {
+fn start_concurrently(cluster: &RaftCluster) -> Option<()> {
     let leader = cluster.check_one_leader();
     let term = cluster.start(leader, 1)?.term;
     let commands: Vec<i64> = (100..100 + CONCURRENT_STARTS).collect();
@@ -223,7 +224,7 @@ fn start_concurrently(cluster: &Cluster) -> Option<()> {
 /// its successor is disconnected.
 #[test]
 fn rejoin_2b() {
-    let cluster = Cluster::new(Setup::new("(2B): rejoin of partitioned leader", SERVERS));
+    let cluster = cluster(Setup::new("(2B): rejoin of partitioned leader", SERVERS));
     cluster.one(101, SERVERS, Retry::Yes);
     let first = cluster.check_one_leader();
     cluster.disconnect(first);
@@ -248,10 +249,8 @@ fn rejoin_2b() {
 /// terms, and must then follow each other.
 #[test]
 fn backup_2b() {
-    let cluster = Cluster::new(Setup::new(
-        "(2B): leader backs up quickly over incorrect follower logs",
-        FIVE,
-    ));
+    let cluster =
+        cluster(Setup::new("(2B): leader backs up quickly over incorrect follower logs", FIVE));
     let number = || cluster.random.number();
     let agree_on_a_burst = || {
         for _ in 0..BURST {
@@ -287,7 +286,7 @@ fn backup_2b() {
     cluster.end();
 }
 
-fn give_a_burst(cluster: &Cluster, leader: usize) {
+fn give_a_burst(cluster: &RaftCluster, leader: usize) {
     for _ in 0..BURST {
         cluster.start(leader, cluster.random.number());
     }
@@ -300,7 +299,7 @@ fn give_a_burst(cluster: &Cluster, leader: usize) {
 /// Method: count them. A change of term spoils the count: then try again.
 #[test]
 fn count_2b() {
-    let cluster = Cluster::new(Setup::new("(2B): RPC counts aren't too high", SERVERS));
+    let cluster = cluster(Setup::new("(2B): RPC counts aren't too high", SERVERS));
     cluster.check_one_leader();
     let for_election = rpcs(&cluster);
     assert!(
@@ -321,7 +320,7 @@ fn count_2b() {
 }
 
 /// The count of RPCs at the end; `None` if the term changed meanwhile.
-fn count_commands(cluster: &Cluster) -> Option<u64> {
+fn count_commands(cluster: &RaftCluster) -> Option<u64> {
     let leader = cluster.check_one_leader();
     let before = rpcs(cluster);
     let first = cluster.start(leader, 1)?;
@@ -348,6 +347,6 @@ fn count_commands(cluster: &Cluster) -> Option<u64> {
     Some(after)
 }
 
-fn rpcs(cluster: &Cluster) -> u64 {
+fn rpcs(cluster: &RaftCluster) -> u64 {
     (0..SERVERS).map(|i| cluster.rpc_count(i)).sum()
 }

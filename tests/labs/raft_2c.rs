@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::harness::{Retry, Setup};
-use crate::{Cluster, ELECTION_TIMEOUT, StopOnDrop, sleep};
+use crate::harness::{RaftCluster, Retry, Setup};
+use crate::rafts::cluster;
+use crate::{ELECTION_TIMEOUT, StopOnDrop, sleep};
 
 const SERVERS: usize = 3;
 const MAJORITY: usize = 2;
@@ -53,7 +54,7 @@ const CHURN_NO_LEADER_STEP_MS: u64 = 17;
 /// Method: restart them and agree on one more command each time.
 #[test]
 fn persist1_2c() {
-    let cluster = Cluster::new(Setup::new("(2C): basic persistence", SERVERS));
+    let cluster = cluster(Setup::new("(2C): basic persistence", SERVERS));
     cluster.one(11, SERVERS, Retry::Yes);
     (0..SERVERS).for_each(|i| cluster.start1(i));
     for i in 0..SERVERS {
@@ -92,7 +93,7 @@ fn persist1_2c() {
 /// was away.
 #[test]
 fn persist2_2c() {
-    let cluster = Cluster::new(Setup::new("(2C): more persistence", FIVE));
+    let cluster = cluster(Setup::new("(2C): more persistence", FIVE));
     let mut commands = 11..;
     let mut next = || commands.next().expect("numbers do not end");
     for _ in 0..PERSIST_ROUNDS {
@@ -126,7 +127,7 @@ fn persist2_2c() {
 /// Method: two agree and crash, one of them comes back with the third.
 #[test]
 fn persist3_2c() {
-    let cluster = Cluster::new(Setup::new(
+    let cluster = cluster(Setup::new(
         "(2C): partitioned leader and one follower crash, leader restarts",
         SERVERS,
     ));
@@ -157,7 +158,7 @@ fn persist3_2c() {
 /// another server come back when fewer than three are up.
 #[test]
 fn figure_8_2c() {
-    let cluster = Cluster::new(Setup::new("(2C): Figure 8", FIVE));
+    let cluster = cluster(Setup::new("(2C): Figure 8", FIVE));
     let random = &cluster.random;
     cluster.one(random.number(), 1, Retry::Yes);
     for _ in 0..FIGURE_8_ITERATIONS {
@@ -179,7 +180,7 @@ fn figure_8_2c() {
     cluster.end();
 }
 
-fn figure_8_pause(cluster: &Cluster) {
+fn figure_8_pause(cluster: &RaftCluster) {
     let long = cluster.random.percent(LONG_PAUSE_PERCENT);
     let pause_ms = if long { LONG_PAUSE_MS } else { SHORT_PAUSE_MS };
     sleep(Duration::from_millis(cluster.random.range(pause_ms)));
@@ -192,7 +193,7 @@ fn figure_8_pause(cluster: &Cluster) {
 #[test]
 fn unreliable_agree_2c() {
     let setup = Setup::new("(2C): unreliable agreement", FIVE).reliable(false);
-    let cluster = Cluster::new(setup);
+    let cluster = cluster(setup);
     thread::scope(|scope| {
         for round in 1..=UNRELIABLE_ROUNDS {
             for thread in 0..UNRELIABLE_THREADS {
@@ -215,7 +216,7 @@ fn unreliable_agree_2c() {
 #[test]
 fn figure_8_unreliable_2c() {
     let setup = Setup::new("(2C): Figure 8 (unreliable)", FIVE).reliable(false);
-    let cluster = Cluster::new(setup);
+    let cluster = cluster(setup);
     let random = &cluster.random;
     let small_number = || random.number() % SMALL_NUMBERS;
     cluster.one(small_number(), 1, Retry::Yes);
@@ -262,7 +263,7 @@ fn unreliable_churn_2c() {
 /// Three clients give commands to whoever takes them, and note those they see committed, while
 /// servers are disconnected, crashed and restarted. In the end everything they noted must be there.
 fn churn(setup: Setup) {
-    let cluster = Cluster::new(setup);
+    let cluster = cluster(setup);
     let random = &cluster.random;
     let stop = &AtomicBool::new(false);
     let mut seen = Vec::new();
@@ -314,7 +315,7 @@ fn churn(setup: Setup) {
 }
 
 /// Returns what it saw committed.
-fn churn_client(cluster: &Cluster, client: u64, stop: &AtomicBool) -> Vec<i64> {
+fn churn_client(cluster: &RaftCluster, client: u64, stop: &AtomicBool) -> Vec<i64> {
     let mut seen = Vec::new();
     while !stop.load(Ordering::SeqCst) {
         let number = cluster.random.number();
