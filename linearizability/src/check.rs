@@ -30,8 +30,9 @@ pub struct Violation {
     /// An order of operations from the beginning, by number in the history: of all that returned
     /// before [`offending`](Self::offending), and of some that were under way then.
     pub order: Vec<usize>,
-    /// The number in the history of the operation that has no place: by the time of its return
-    /// there is no order any more, whatever comes later.
+    /// The number in the history of the operation that has no place: until it returns there is an
+    /// order, and when it has there is none, whatever comes later. If time ran out while it was
+    /// looked for, one that returned later and is no better.
     pub offending: usize,
     /// The same operation.
     pub operation: Operation,

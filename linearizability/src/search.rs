@@ -350,3 +350,48 @@ fn mark(call: usize) -> u128 {
     let i = 2 * call as u64;
     u128::from(mix(i + 1)) << 64 | u128::from(mix(i + 2))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::check::calls;
+    use crate::history::{Action, History, Operation};
+
+    const APPENDS: u64 = 2000;
+
+    /// Appends of one letter, one behind the other, and a get that finds `found` letters.
+    fn history(found: usize) -> History {
+        let operation = |action, called| Operation {
+            client: 0,
+            key: "k".to_owned(),
+            action,
+            called: Duration::from_millis(called),
+            returned: Some(Duration::from_millis(called)),
+        };
+        let appends = (0..APPENDS).map(|at| operation(Action::Append("z".to_owned()), at));
+        let get = operation(Action::Get { found: "z".repeat(found) }, APPENDS);
+        appends.chain([get]).collect()
+    }
+
+    #[test]
+    fn a_search_that_is_interrupted_goes_on_where_it_was() {
+        for (found, expected) in [(2000, true), (1999, false)] {
+            let history = history(found);
+            let mut search = Search::new(Problem::new(&history, 0, &calls(&history, 0)));
+            let (mut interruptions, mut longest) = (0, 0);
+            let verdict = loop {
+                if let Some(verdict) = search.run(Instant::now() + Duration::from_micros(1)) {
+                    break verdict;
+                }
+                interruptions += 1;
+                assert!(longest <= search.longest().len(), "it lost what it had");
+                longest = search.longest().len();
+            };
+            assert_eq!(verdict, expected);
+            assert!(interruptions > 3, "{interruptions}");
+            assert!(longest > 100, "{longest}");
+        }
+    }
+}
