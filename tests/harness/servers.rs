@@ -77,7 +77,7 @@ impl<P: Peer> Servers<P> {
             |i| Place { running: None, connected: false, durable: Durable::new(i), incarnation: 0 };
         let places: Arc<Mutex<Vec<Place<P>>>> = Arc::new(Mutex::new((0..n).map(place).collect()));
         let watched = Arc::clone(&places);
-        let watchdog = Watchdog::new(name.to_owned(), n, move |i| {
+        let watchdog = Watchdog::new(name.to_owned(), seed, n, move |i| {
             let peer = watched.lock()[i].running.as_ref().map(|running| running.peer.clone());
             peer.map_or_else(|| "down".to_owned(), |peer| peer.describe())
         });

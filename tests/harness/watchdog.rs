@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
-use super::trace;
+use super::{seed, trace};
 
 /// The labs' limit for one test, from the construction of its cluster.
 const TEST_MAX: Duration = Duration::from_secs(120);
@@ -22,9 +22,11 @@ pub(crate) struct Watchdog {
 }
 
 impl Watchdog {
-    /// Watches the test `name`, whose peers 0 to `peers` - 1 are described by `describe`.
+    /// Watches the test `name`, which has drawn `seed`, and whose peers 0 to `peers` - 1 are
+    /// described by `describe`.
     pub(crate) fn new(
         name: String,
+        seed: u64,
         peers: usize,
         describe: impl Fn(usize) -> String + Send + Sync + 'static,
     ) -> Self {
@@ -33,7 +35,7 @@ impl Watchdog {
             .name("watchdog".to_owned())
             .spawn(move || {
                 if watched.recv_timeout(TEST_MAX) == Err(RecvTimeoutError::Timeout) {
-                    abort(&name, peers, Arc::new(describe));
+                    abort(&name, seed, peers, Arc::new(describe));
                 }
             })
             .expect("the system has room for another thread");
@@ -50,7 +52,12 @@ impl Drop for Watchdog {
     }
 }
 
-fn abort(name: &str, peers: usize, describe: Arc<dyn Fn(usize) -> String + Send + Sync>) -> ! {
+fn abort(
+    name: &str,
+    seed: u64,
+    peers: usize,
+    describe: Arc<dyn Fn(usize) -> String + Send + Sync>,
+) -> ! {
     let mut lines = vec![format!("{name}: not done after {TEST_MAX:?}. The last events:")];
     lines.push(trace::recent());
     for peer in 0..peers {
@@ -62,7 +69,9 @@ fn abort(name: &str, peers: usize, describe: Arc<dyn Fn(usize) -> String + Send 
         let answer = answer.unwrap_or_else(|_| format!("no answer in {ANSWER_MAX:?}"));
         lines.push(format!("S{peer}: {answer}"));
     }
-    lines.push(format!("{name}: aborted by the watchdog after {TEST_MAX:?}\n"));
+    // What the test printed when it began may be lost with the process, too.
+    let variable = seed::VARIABLE;
+    lines.push(format!("{name}: aborted by the watchdog after {TEST_MAX:?} ({variable}={seed})\n"));
     // Past the capture of libtest, which would be lost with the process.
     drop(io::stderr().write_all(lines.join("\n").as_bytes()));
     std::process::abort()

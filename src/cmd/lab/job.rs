@@ -162,7 +162,7 @@ impl Setting {
             return Some(format!("timed out: killed after {:?}", self.limit));
         }
         if !status.success() {
-            return Some(output.panic.clone().unwrap_or_else(|| status.to_string()));
+            return Some(output.why.clone().unwrap_or_else(|| status.to_string()));
         }
         (!output.passed).then(|| "the test binary ended well without running the test".to_owned())
     }

@@ -11,6 +11,8 @@ const SEED: &str = "OARLOCK_SEED=";
 const PASSED: &str = "... Passed --";
 const UNKNOWN: &str = "... Unknown --";
 const PANICKED: &str = "panicked at ";
+/// The harness's last word on a test that hung.
+const ABORTED: &str = "aborted by the watchdog";
 /// libtest's last word on a test that it did run.
 const RESULT: &str = "test result: ok. 1 passed";
 
@@ -47,8 +49,8 @@ pub(crate) struct Output {
     pub(crate) figures: Option<Figures>,
     /// Checks of linearizability that ran out of time.
     pub(crate) undecided: u32,
-    /// The first line of the first panic.
-    pub(crate) panic: Option<String>,
+    /// The first line of the first panic, or the last words of the harness's watchdog.
+    pub(crate) why: Option<String>,
     /// Whether libtest says that one test ran, and passed.
     pub(crate) passed: bool,
 }
@@ -61,8 +63,8 @@ impl Output {
         for line in from.split(b'\n') {
             let line = line?;
             let line = String::from_utf8_lossy(&line);
-            if std::mem::take(&mut panic_follows) && output.panic.is_none() {
-                output.panic = Some(line.trim().to_owned());
+            if std::mem::take(&mut panic_follows) && output.why.is_none() {
+                output.why = Some(line.trim().to_owned());
             }
             panic_follows = line.contains(PANICKED);
             output.take(&line);
@@ -79,6 +81,9 @@ impl Output {
                 Some(before) => before.plus(figures),
                 None => figures,
             });
+        }
+        if self.why.is_none() && line.contains(ABORTED) {
+            self.why = Some(line.trim().to_owned());
         }
         self.undecided += u32::from(line.contains(UNKNOWN));
         self.passed |= line.starts_with(RESULT);
@@ -184,9 +189,18 @@ test result: FAILED. 0 passed; 1 failed; 0 ignored
 ",
         );
         assert_eq!(output.seed, Some(u64::MAX));
-        assert_eq!(output.panic.as_deref(), Some("one(7) failed to reach agreement"));
+        assert_eq!(output.why.as_deref(), Some("one(7) failed to reach agreement"));
         assert_eq!(output.figures, None);
         assert!(!output.passed);
+    }
+
+    #[test]
+    fn a_test_that_hung() {
+        let output =
+            read("S0: Status\n(2A): x: aborted by the watchdog after 120s (OARLOCK_SEED=5)\n");
+        assert_eq!(output.seed, Some(5));
+        let expected = "(2A): x: aborted by the watchdog after 120s (OARLOCK_SEED=5)";
+        assert_eq!(output.why.as_deref(), Some(expected));
     }
 
     #[test]

@@ -64,8 +64,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME")]
     mistake: Option<String>,
     /// How long a check for linearizability may take, in seconds.
-    #[arg(long, value_name = "S")]
-    check_seconds: Option<u64>,
+    #[arg(long, value_name = "S", value_parser = check_seconds)]
+    check_seconds: Option<String>,
     /// A check for linearizability that runs out of time fails its test.
     #[arg(long)]
     strict: bool,
@@ -106,13 +106,12 @@ impl Persisters {
 impl Args {
     fn variables(&self) -> Vec<(&'static str, String)> {
         let strict = self.strict.then(|| "1".to_owned());
-        let seconds = |seconds: u64| seconds.to_string();
         [
-            ("OARLOCK_SEED", self.seed.map(seconds)),
+            ("OARLOCK_SEED", self.seed.map(|seed| seed.to_string())),
             ("OARLOCK_TRACE", self.trace.clone()),
             ("OARLOCK_RAFT", self.raft.clone()),
             ("OARLOCK_MISTAKE", self.mistake.clone()),
-            ("OARLOCK_CHECK_SECONDS", self.check_seconds.map(seconds)),
+            ("OARLOCK_CHECK_SECONDS", self.check_seconds.clone()),
             ("OARLOCK_CHECK_STRICT", strict),
         ]
         .into_iter()
@@ -122,11 +121,10 @@ impl Args {
 
     /// The options that a failing run needs again, besides its persister and its seed.
     fn repeated_options(&self) -> String {
-        let seconds = self.check_seconds.map(|seconds| seconds.to_string());
         let named = [
             ("raft", self.raft.as_ref()),
             ("mistake", self.mistake.as_ref()),
-            ("check-seconds", seconds.as_ref()),
+            ("check-seconds", self.check_seconds.as_ref()),
         ];
         let named = named.into_iter().filter_map(|(name, value)| Some((name, value?)));
         let options = named.map(|(name, value)| format!(" --{name} {value}"));
@@ -195,6 +193,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         (Ended::Interrupted, _) => bail!("interrupted after {done} of {total} runs"),
         (Ended::Done, 0) => Ok(()),
         (Ended::Done, failed) => bail!("{failed} of {done} runs failed"),
+    }
+}
+
+/// A number of seconds, whole or not.
+fn check_seconds(text: &str) -> Result<String, String> {
+    match text.parse().map(Duration::try_from_secs_f64) {
+        Ok(Ok(_)) => Ok(text.to_owned()),
+        _ => Err("expected a number of seconds, such as 10 or 0.5".to_owned()),
     }
 }
 
