@@ -1,7 +1,7 @@
 //! `oarlock lab`: what whoever teaches the labs, or takes them, does by the hundred: run the suites
 //! again and again, keep what failed, and read its trace.
 //!
-//! - [`run`]: the command line of `lab run`, and its course from the build to the exit code.
+//! - [`mod@run`]: the command line of `lab run`, and its course from the build to the exit code.
 //! - [`binary`]: builds and finds the test binary, and asks it for its tests; [`choose`]: which of
 //!   them are meant; [`course`]: what the course says of each.
 //! - [`schedule`]: what runs next; [`pool`]: the threads that run it; [`job`]: one run, as a process;

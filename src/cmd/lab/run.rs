@@ -57,7 +57,8 @@ pub(crate) struct Args {
     /// Topics to trace into the logs: `VOTE,LEAD`, or `all`.
     #[arg(long, value_name = "TOPICS")]
     trace: Option<String>,
-    /// Which Raft to test, if the suites know several.
+    /// Which Raft the tests of 2A to 2D are for: a name that the suites know, such as `oarlock`, `toy`
+    /// or one of your own.
     #[arg(long, value_name = "NAME")]
     raft: Option<String>,
     /// Test a Raft that makes this mistake, to see whether the suites find it.
