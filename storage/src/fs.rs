@@ -1,6 +1,8 @@
 //! The file operations durable state rests on, and nothing else: the one door to the system, so that
 //! tests can put a disk behind it that forgets, tears and fails on command.
 
+#[cfg(any(test, feature = "power-cut"))]
+pub(crate) mod forgetful;
 mod real;
 #[cfg(test)]
 pub(crate) mod sim;

@@ -51,6 +51,8 @@ mod persister;
 pub use disk::{DiskOptions, DiskPersister, Identity};
 pub use entry::{Entry, EntryId, HardState};
 pub use error::StorageError;
+#[cfg(any(test, feature = "power-cut"))]
+pub use fs::forgetful::PowerCut;
 pub use memory::MemoryPersister;
 pub use persister::{
     Batch, Persister, Recovered, Snapshot, SnapshotBytes, SnapshotMeta, SnapshotStage,

@@ -5,16 +5,15 @@
 //! lost, and nothing it has acknowledged can be missing. A directory cannot be copied while somebody
 //! writes in it. So here the order is: cut it off the network, [`Durable::cut`], kill it, open the
 //! same medium again. From the cut on every write of the old instance fails without touching the
-//! medium, which loses the same writes that a copy at that moment would. The one write that may be
-//! under way at the cut is wholly there afterwards, or not at all; nothing that rests on it has
-//! left the server, whose network is gone: a crash may do either.
+//! medium, which loses the same writes that a copy at that moment would; and before a disk is opened
+//! again, whatever had not been synced by the cut is taken back, as if the machine had lost power.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use oarlock_storage::{
-    Batch, DiskOptions, DiskPersister, MemoryPersister, Persister, Recovered, Snapshot,
+    Batch, DiskOptions, DiskPersister, MemoryPersister, Persister, PowerCut, Recovered, Snapshot,
     SnapshotStage, StagedSnapshot, StorageError,
 };
 use tempfile::TempDir;
@@ -36,7 +35,10 @@ pub(crate) struct Durable {
 enum Medium {
     Memory(MemoryPersister),
     /// Removed with the cluster.
-    Disk(TempDir),
+    Disk {
+        dir: TempDir,
+        power: Option<PowerCut>,
+    },
 }
 
 /// What connects a server's incarnation to its medium.
@@ -54,7 +56,8 @@ impl Durable {
         let medium = match choice.as_deref() {
             Ok("memory") => Medium::Memory(MemoryPersister::new()),
             Ok("disk") | Err(_) => {
-                Medium::Disk(TempDir::with_prefix("oarlock-labs-").expect("a temporary directory"))
+                let dir = TempDir::with_prefix("oarlock-labs-").expect("a temporary directory");
+                Medium::Disk { dir, power: None }
             }
             Ok(other) => panic!("{VARIABLE}={other}: neither memory nor disk"),
         };
@@ -64,20 +67,24 @@ impl Durable {
     /// Opens what is there, for a new incarnation; the old one must be dead. Also returns the
     /// snapshot found, which a service loads before it starts its Raft.
     pub(crate) fn open(&mut self) -> (Box<dyn Persister>, Option<Snapshot>) {
-        let mut inner: Box<dyn Persister> =
-            match &mut self.medium {
-                Medium::Memory(memory) => {
-                    *memory = memory.copy();
-                    Box::new(memory.clone())
+        let mut inner: Box<dyn Persister> = match &mut self.medium {
+            Medium::Memory(memory) => {
+                *memory = memory.copy();
+                Box::new(memory.clone())
+            }
+            Medium::Disk { dir, power } => {
+                if let Some(power) = power {
+                    power.forget().expect("what was not synced can be taken back");
                 }
-                Medium::Disk(dir) => {
-                    let options = DiskOptions::new(self.server as u64);
-                    let options = DiskOptions { segment_bytes: SEGMENT_BYTES, ..options };
-                    Box::new(DiskPersister::open(dir.path(), options).unwrap_or_else(|error| {
-                        panic!("what a crash has left does not open: {error}")
-                    }))
-                }
-            };
+                let options = DiskOptions::new(self.server as u64);
+                let options = DiskOptions { segment_bytes: SEGMENT_BYTES, ..options };
+                let opened = DiskPersister::open_with_power_cut(dir.path(), &options);
+                let (persister, plug) = opened
+                    .unwrap_or_else(|error| panic!("what a crash has left does not open: {error}"));
+                *power = Some(plug);
+                Box::new(persister)
+            }
+        };
         let recovered = inner.load();
         let snapshot = recovered.snapshot.clone();
         self.line = Arc::default();
@@ -93,6 +100,9 @@ impl Durable {
     /// The crash: what the present incarnation writes from here on is lost.
     pub(crate) fn cut(&self) {
         self.line.cut.store(true, Ordering::SeqCst);
+        if let Medium::Disk { power: Some(power), .. } = &self.medium {
+            power.cut();
+        }
     }
 
     /// The size of the persisted logical state without the snapshot, in bytes; that of a crashed

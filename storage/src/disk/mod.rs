@@ -102,6 +102,16 @@ impl DiskPersister {
         Self::open_on(Arc::new(RealFs), dir, &options)
     }
 
+    /// [`open`](Self::open), on a disk whose power can be cut: what was not synced is lost then.
+    #[cfg(feature = "power-cut")]
+    pub fn open_with_power_cut(
+        dir: &Path,
+        options: &DiskOptions,
+    ) -> Result<(Self, crate::PowerCut), StorageError> {
+        let (power, disk) = crate::PowerCut::new();
+        Ok((Self::open_on(Arc::new(disk), dir, options)?, power))
+    }
+
     /// [`open`](Self::open), on any file system.
     pub(crate) fn open_on(
         fs: Arc<dyn Fs>,
