@@ -45,13 +45,6 @@ mod planted {
             impl Mistake {
                 /// All of them.
                 pub const ALL: &[Self] = &[$(Self::$name,)+];
-
-                /// What goes wrong, in a sentence.
-                pub fn description(self) -> &'static str {
-                    match self {
-                        $(Self::$name => concat!($($what,)+).trim_ascii(),)+
-                    }
-                }
             }
         };
     }
@@ -109,8 +102,6 @@ mod planted {
         StepsDownEarly,
         /// A conflict is searched one entry at a time.
         BacksUpOneByOne,
-        /// A request that is lost is never sent again.
-        NeverSendsAgain,
         /// Every message carries the whole log from the last acknowledged entry on.
         SendsAllAgain,
         /// The log before a snapshot is kept.

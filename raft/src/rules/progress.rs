@@ -134,8 +134,7 @@ impl Progress {
 
     /// What to send now, or when to ask again.
     pub(super) fn wanted(&mut self, at: &Moment) -> Due<Wanted> {
-        let overdue = self.unanswered_since.is_some_and(|since| at.now >= since + at.patience);
-        if overdue && !mistake!(NeverSendsAgain) {
+        if self.unanswered_since.is_some_and(|since| at.now >= since + at.patience) {
             self.probe_from(self.match_index + 1, at.now);
         }
         if self.next_index <= at.base.index {
@@ -258,7 +257,7 @@ impl Progress {
 
     /// Nothing came back for this message.
     pub(super) fn on_lost(&mut self, sent: &SentAppend, retry_after: Duration, at: &Moment) {
-        if sent.epoch != self.epoch || mistake!(NeverSendsAgain) {
+        if sent.epoch != self.epoch {
             return;
         }
         self.losses = self.losses.saturating_add(1);

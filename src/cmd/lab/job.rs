@@ -21,7 +21,7 @@ use super::choose::Test;
 use super::output::Output;
 
 /// Where servers keep what must survive a crash.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub(crate) enum Persister {
     Disk,
     Memory,
@@ -42,6 +42,21 @@ impl Persister {
 pub(crate) struct Case {
     pub(crate) test: Test,
     pub(crate) persister: Persister,
+    /// The mistake that this run's Raft makes, if it makes one of its own.
+    pub(crate) mistake: Option<&'static str>,
+}
+
+impl Case {
+    fn variables(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let mistake = self.mistake.map(|mistake| ("OARLOCK_MISTAKE", mistake));
+        [("OARLOCK_PERSISTER", self.persister.name())].into_iter().chain(mistake)
+    }
+
+    /// A name for its logs.
+    fn file_name(&self) -> String {
+        let mistake = self.mistake.map(|mistake| format!("{mistake}-")).unwrap_or_default();
+        format!("{mistake}{}-{}", self.test.short(), self.persister.name())
+    }
 }
 
 /// What all runs have in common.
@@ -103,7 +118,7 @@ impl Setting {
         stop: &Receiver<()>,
     ) -> anyhow::Result<Option<Run>> {
         let own = std::process::id();
-        let name = format!("{}-{}-{round}", case.test.short(), case.persister.name());
+        let name = format!("{}-{round}", case.file_name());
         let log = self.logs.join(format!("{name}.{own}.running"));
         let scratch = Scratch::make(&format!("oarlock-lab-{own}-{name}"))?;
         let mut command = self.command(case);
@@ -138,15 +153,15 @@ impl Setting {
         let mut command = Command::new(&self.binary);
         command
             .args(["--exact", &case.test.name, "--nocapture", "--test-threads=1"])
-            .env("OARLOCK_PERSISTER", case.persister.name())
+            .envs(case.variables())
             .envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }
 
     /// The command as one would type it.
     fn shell_line(&self, case: &Case) -> String {
-        let variables = [("OARLOCK_PERSISTER", case.persister.name())]
-            .into_iter()
+        let variables = case
+            .variables()
             .chain(self.variables.iter().map(|(name, value)| (*name, value.as_str())))
             .map(|(name, value)| format!("{name}={value} "));
         format!(

@@ -7,14 +7,17 @@
 //! - [`schedule`]: what runs next; [`pool`]: the threads that run it; [`job`]: one run, as a process;
 //!   [`output`]: what that process printed.
 //! - [`tally`]: what the runs add up to; [`progress`], [`summary`] and [`page`]: how it is told.
+//! - [`mistakes`]: the command line of `lab mistakes`, and its table; [`catalogue`]: which there are.
 //! - [`trace`]: the command line of `lab trace`; [`trace_line`]: a line of a trace; [`columns`]: its
 //!   place in the column of its peer.
 
 mod binary;
+mod catalogue;
 mod choose;
 mod columns;
 mod course;
 mod job;
+mod mistakes;
 mod output;
 mod page;
 mod pool;
@@ -39,12 +42,14 @@ pub(crate) struct Args {
 #[derive(Subcommand)]
 enum What {
     Run(run::Args),
+    Mistakes(mistakes::Args),
     Trace(trace::Args),
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     match &args.what {
         What::Run(args) => run::run(args),
+        What::Mistakes(args) => mistakes::run(args),
         What::Trace(args) => trace::run(args),
     }
 }

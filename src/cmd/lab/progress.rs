@@ -16,6 +16,8 @@ const ERASE: &str = "\r\x1b[K";
 pub(crate) struct Progress {
     began: Instant,
     terminal: bool,
+    /// Failures are what is looked for, and told at the end.
+    quiet: bool,
     total: u32,
     /// Lines told so far.
     told: u32,
@@ -25,12 +27,19 @@ impl Progress {
     /// Of `total` runs.
     pub(crate) fn new(total: u32) -> Self {
         let terminal = io::stdout().is_terminal();
-        Self { began: Instant::now(), terminal, total, told: 0 }
+        Self { began: Instant::now(), terminal, quiet: false, total, told: 0 }
+    }
+
+    /// Of `total` runs that may well fail.
+    pub(crate) fn quiet(total: u32) -> Self {
+        Self { quiet: true, ..Self::new(total) }
     }
 
     /// Tells of a run that is over and counted.
     pub(crate) fn on_run(&mut self, tally: &Tally, next: Next, run: &Run) {
-        if let Outcome::Failed { .. } = run.outcome {
+        if let Outcome::Failed { .. } = run.outcome
+            && !self.quiet
+        {
             self.erase();
             println!("{}", failure_line(&tally.cases[next.case], next.round, run));
         }

@@ -135,10 +135,11 @@ impl Args {
     fn cases(&self, tests: &[Test]) -> Vec<Case> {
         let on_each = |test: &Test| {
             let test = test.clone();
-            self.persister
-                .each()
-                .iter()
-                .map(move |&persister| Case { test: test.clone(), persister })
+            self.persister.each().iter().map(move |&persister| Case {
+                test: test.clone(),
+                persister,
+                mistake: None,
+            })
         };
         tests.iter().flat_map(on_each).collect()
     }
@@ -206,13 +207,13 @@ fn check_seconds(text: &str) -> Result<String, String> {
 }
 
 /// As it was typed, but for the way to the program.
-fn command_line() -> String {
+pub(super) fn command_line() -> String {
     let args = std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned());
     std::iter::once("oarlock".to_owned()).chain(args).collect::<Vec<_>>().join(" ")
 }
 
 /// How long a case takes, as far as the course knows.
-fn expected(case: &Case) -> Duration {
+pub(super) fn expected(case: &Case) -> Duration {
     let seconds = course::test(case.test.short()).map(|test| test.sample.seconds());
     Duration::from_secs_f64(seconds.unwrap_or(EXPECTED_SECONDS))
 }

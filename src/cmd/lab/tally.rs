@@ -112,6 +112,10 @@ impl Tally {
         }
     }
 
+    pub(crate) fn runs(&self) -> u32 {
+        self.passed() + self.failed()
+    }
+
     pub(crate) fn passed(&self) -> u32 {
         self.of_case.iter().map(|case| case.passed).sum()
     }
@@ -158,7 +162,7 @@ pub(crate) mod tests {
     use super::*;
 
     pub(crate) fn case(name: &str, persister: Persister) -> Case {
-        Case { test: Test::new(name), persister }
+        Case { test: Test::new(name), persister, mistake: None }
     }
 
     pub(crate) fn passed(seconds: f64, rpcs: u64, work: Work, undecided: u32) -> Run {

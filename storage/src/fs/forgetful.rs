@@ -168,20 +168,20 @@ impl Fs for ForgetfulFs {
                 fs::remove_file(path)?;
                 notes.names.push(NameChange::Removed { path: path.to_owned(), kept });
             }
-            let noted = Noted::open(path, mode)?;
+            let opened = Noted::open(path, mode)?;
             notes.names.push(NameChange::Made(path.to_owned()));
-            notes.files.insert(path.to_owned(), Arc::clone(&noted));
-            return Ok(Arc::new(ForgetfulFile { notes: Arc::clone(&self.0), noted }));
+            notes.files.insert(path.to_owned(), Arc::clone(&opened));
+            return Ok(Arc::new(ForgetfulFile { notes: Arc::clone(&self.0), noted: opened }));
         }
         let known = notes.files.get(path).cloned();
-        let noted = match known.filter(|_| mode == OpenMode::Write) {
-            Some(noted) => noted,
+        let opened = match known.filter(|_| mode == OpenMode::Write) {
+            Some(known) => known,
             None => Noted::open(path, mode)?,
         };
         if mode == OpenMode::Write {
-            notes.files.insert(path.to_owned(), Arc::clone(&noted));
+            notes.files.insert(path.to_owned(), Arc::clone(&opened));
         }
-        Ok(Arc::new(ForgetfulFile { notes: Arc::clone(&self.0), noted }))
+        Ok(Arc::new(ForgetfulFile { notes: Arc::clone(&self.0), noted: opened }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
