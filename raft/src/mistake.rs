@@ -98,8 +98,6 @@ mod planted {
         IgnoresHigherTerm,
         /// A leader that hears no majority goes on as if it led.
         NeverStepsDown,
-        /// A leader steps down when it has heard no majority for the shortest election time-out.
-        StepsDownEarly,
         /// A conflict is searched one entry at a time.
         BacksUpOneByOne,
         /// Every message carries the whole log from the last acknowledged entry on.

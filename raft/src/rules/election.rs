@@ -209,12 +209,7 @@ impl Rules {
     /// by then any follower that does not hear it campaigns.
     fn check_quorum(&mut self, now: Instant) {
         let Role::Leader { progress } = &self.role else { return };
-        let patience = if mistake!(StepsDownEarly) {
-            self.election_timeout_min()
-        } else {
-            self.election_timeout_max()
-        };
-        let since = now.checked_sub(patience);
+        let since = now.checked_sub(self.election_timeout_max());
         let heard = |peer: PeerId| {
             peer == self.me || progress.get(&peer).is_some_and(|p| Some(p.last_contact) >= since)
         };

@@ -47,7 +47,7 @@ pub(crate) struct Case {
 }
 
 impl Case {
-    fn variables(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+    fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
         let mistake = self.mistake.map(|mistake| ("OARLOCK_MISTAKE", mistake));
         [("OARLOCK_PERSISTER", self.persister.name())].into_iter().chain(mistake)
     }

@@ -186,38 +186,42 @@ it. A run found it if it failed, whether a check of the test did, or an `assert!
 
 /// The mistakes that some test found, and the others.
 fn table(planted: &[&'static Planted], cases: &[Case], found: &[Found]) -> String {
-    let of = |name: &str| {
-        let of_name = move |(case, _): &(&Case, &Found)| case.mistake == Some(name);
-        cases.iter().zip(found).filter(of_name).collect::<Vec<_>>()
+    let of = |name: &str| -> Tried<'_> {
+        let all = cases.iter().zip(found);
+        all.filter(|(case, _)| case.mistake == Some(name)).collect()
     };
-    let is_found = |planted: &&&Planted| of(planted.name).iter().any(|(_, found)| found.times > 0);
-    let (seen, unseen): (Vec<&&Planted>, Vec<_>) = planted.iter().partition(is_found);
+    let tried = planted.iter().map(|planted| (*planted, of(planted.name)));
+    let (seen, unseen): (Vec<_>, Vec<_>) =
+        tried.partition(|(_, tried)| tried.iter().any(|(_, found)| found.times > 0));
+    let rows: String = seen.iter().map(|(planted, tried)| rows(planted, tried)).collect();
+    let items: String = unseen.iter().map(|(planted, tried)| item(planted, tried)).collect();
+    let rest = if items.is_empty() { "" } else { "\nNo lab test that was tried found these:\n\n" };
+    format!(
+        "\
+| mistake | what goes wrong | test | found in | what it says |
+|---|---|---|---|---|
+{rows}{rest}{items}"
+    )
+}
 
-    let mut text = String::from(
-        "| mistake | what goes wrong | test | found in | what it says |\n|---|---|---|---|---|\n",
-    );
-    for planted in &seen {
-        for (nth, (case, found)) in of(planted.name).iter().enumerate() {
-            let (name, what) = if nth == 0 { (planted.name, planted.what) } else { ("", "") };
-            let (test, message) = (case.test.short(), found.message());
-            let (times, runs) = (found.times, found.runs);
-            text += &format!("| {name} | {what} | `{test}` | {times} of {runs} | {message} |\n");
-        }
-    }
-    if unseen.is_empty() {
-        return text;
-    }
-    text += "\nNo lab test that was tried found these:\n\n";
-    for planted in &unseen {
-        let tried = of(planted.name);
-        let tried: Vec<_> = tried
-            .iter()
-            .map(|(case, run)| format!("`{}` ({})", case.test.short(), run.runs))
-            .collect();
-        let (name, what) = (planted.name, planted.what);
-        text += &format!("- **{name}**: {what}. Tried: {}.\n", tried.join(", "));
-    }
-    text
+/// The tests that were tried on a mistake.
+type Tried<'a> = Vec<(&'a Case, &'a Found)>;
+
+fn rows(planted: &Planted, tried: &Tried<'_>) -> String {
+    let row = |(nth, (case, found)): (usize, &(&Case, &Found))| {
+        let (name, what) = if nth == 0 { (planted.name, planted.what) } else { ("", "") };
+        let (test, times, runs) = (case.test.short(), found.times, found.runs);
+        let message = found.message();
+        format!("| {name} | {what} | `{test}` | {times} of {runs} | {message} |\n")
+    };
+    tried.iter().enumerate().map(row).collect()
+}
+
+fn item(planted: &Planted, tried: &Tried<'_>) -> String {
+    let test =
+        |(case, found): &(&Case, &Found)| format!("`{}` ({} runs)", case.test.short(), found.runs);
+    let tests: Vec<String> = tried.iter().map(test).collect();
+    format!("- **{}**: {}. Tried: {}.\n", planted.name, planted.what, tests.join(", "))
 }
 
 /// A message without what differs from run to run, so that the same ones can be counted; and
@@ -256,7 +260,9 @@ mod tests {
         let cases = cases(&[planted], Persister::Disk, &tests).unwrap();
         let mut found: Vec<Found> = cases.iter().map(|_| Found::default()).collect();
         let whys = [Some("index 3 | S1"), None, Some("another"), Some("index 44 | S2")];
-        whys.iter().for_each(|why| found[0].add(&run(*why)));
+        for why in whys {
+            found[0].add(&run(why));
+        }
         found[1].add(&run(None));
         let table = table(&[planted], &cases, &found);
         let lines: Vec<&str> = table.lines().collect();
@@ -277,6 +283,13 @@ mod tests {
         found[0].add(&run(None));
         let table = table(&[planted], &cases, &found);
         assert!(table.contains(&format!("- **{}**: {}. Tried: ", planted.name, planted.what)));
+    }
+
+    #[cfg(feature = "mistakes")]
+    #[test]
+    fn the_catalogue_has_every_mistake() {
+        let all = oarlock_raft::Mistake::ALL.iter().map(|mistake| format!("{mistake:?}"));
+        assert!(all.eq(CATALOGUE.iter().map(|planted| planted.name.to_owned())));
     }
 
     #[test]
