@@ -45,5 +45,5 @@ fn find(name: &str) -> Result<Make, String> {
 fn a_raft_that_is_not_there_is_answered_with_those_that_are() {
     assert!(find(OARLOCK).is_ok() && find(TOY).is_ok());
     let error = find("Oarlock").expect_err("names are taken as they are written");
-    assert_eq!(error, "there is no such Raft; there are oarlock, toy");
+    assert!(error.starts_with("there is no such Raft; there are oarlock, toy"), "{error}");
 }
