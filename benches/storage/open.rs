@@ -1,0 +1,119 @@
+//! Opening a long log, in a process of its own, beside reading the same files and adding up their
+//! checksums.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+use oarlock_storage::{DiskOptions, DiskPersister, Entry, Persister};
+
+use super::append::Log;
+use super::{Plan, directory, median};
+
+/// Names the directory that a process started by this one is to open.
+pub(crate) const CHILD: &str = "OARLOCK_BENCH_OPEN";
+
+const ENTRIES: u64 = 256;
+const VALUE: usize = 256;
+const MIB: f64 = (1 << 20) as f64;
+
+pub(crate) fn run(plan: &Plan) {
+    let dir = directory();
+    let log_dir = dir.path().join("log");
+    let mut log = Log::open(&log_dir, DiskOptions::new(1), VALUE);
+    let mut batch = log.batch(ENTRIES);
+    let batches = (plan.log_mib << 20) / (ENTRIES * VALUE as u64);
+    for _ in 0..batches {
+        log.append(&mut batch);
+    }
+    drop(log);
+    let (mut scans, mut opens, mut reports) = (Vec::new(), Vec::new(), Vec::new());
+    // The first one reads what the disk still has to fetch, and does not count.
+    for round in 0..=plan.rounds() {
+        let scan = raw_scan(&log_dir);
+        let report = open_in_child(&log_dir);
+        if round > 0 {
+            scans.push(scan);
+            opens.push(report.seconds);
+            reports.push(report);
+        }
+    }
+    let report = reports.pop().expect("there was a round");
+    assert_eq!(report.entries, batches * ENTRIES, "all of the log was found");
+    let (scan, open) = (median(scans), median(opens));
+    println!(
+        "\nopening {} MiB of {VALUE} B entries, {ENTRIES} a batch, from a warm cache",
+        plan.log_mib
+    );
+    println!("raw checked scan {scan:.3} s; open {open:.3} s; ratio {:.3}", scan / open);
+    println!(
+        "memory of our own after it {:.0} MiB, of it {:.0} for {} entries; the peak of all {:.0} MiB",
+        report.anonymous / MIB,
+        report.entries as f64 * size_of::<Entry>() as f64 / MIB,
+        report.entries,
+        report.peak / MIB,
+    );
+}
+
+/// Reads every segment, piece by piece, and checks it as a whole.
+fn raw_scan(dir: &Path) -> f64 {
+    let began = Instant::now();
+    let mut buffer = vec![0; 256 * 1024];
+    let mut sum = 0;
+    for item in std::fs::read_dir(dir).expect("the log's directory") {
+        let mut file = File::open(item.expect("an entry").path()).expect("a file of the log");
+        let mut hasher = crc32fast::Hasher::new();
+        loop {
+            let len = file.read(&mut buffer).expect("a disk that reads");
+            if len == 0 {
+                break;
+            }
+            hasher.update(&buffer[..len]);
+        }
+        sum ^= hasher.finalize();
+    }
+    std::hint::black_box(sum);
+    began.elapsed().as_secs_f64()
+}
+
+/// What a process found and took.
+struct Report {
+    seconds: f64,
+    entries: u64,
+    /// Memory that is not a file's, once all is open, in bytes.
+    anonymous: f64,
+    /// The most memory it ever had, its files' included.
+    peak: f64,
+}
+
+fn open_in_child(dir: &Path) -> Report {
+    let program = std::env::current_exe().expect("our own name");
+    let output = Command::new(program).env(CHILD, dir).output().expect("a process");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let numbers: Vec<f64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    let [seconds, entries, anonymous, peak] = numbers[..] else {
+        panic!("{text} {}", String::from_utf8_lossy(&output.stderr));
+    };
+    Report { seconds, entries: entries as u64, anonymous, peak }
+}
+
+/// The other side of [`open_in_child`].
+pub(crate) fn in_child(dir: &Path) {
+    let began = Instant::now();
+    let mut persister =
+        DiskPersister::open(dir, DiskOptions::new(1)).expect("a log without damage");
+    let found = persister.load();
+    let seconds = began.elapsed().as_secs_f64();
+    let entries = found.entries.len();
+    println!("{seconds} {entries} {} {}", memory("RssAnon:"), memory("VmHWM:"));
+}
+
+/// A field of the process's memory, in bytes; 0 where the system does not say.
+fn memory(field: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
+    let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
+}
