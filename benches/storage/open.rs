@@ -30,13 +30,18 @@ pub(crate) fn run(plan: &Plan) {
     }
     drop(log);
     let (mut scans, mut opens, mut reports) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut scan_cpus, mut cpus) = (Vec::new(), Vec::new());
     // The first one reads what the disk still has to fetch, and does not count.
     for round in 0..=plan.rounds() {
+        let before = processor_seconds();
         let scan = raw_scan(&log_dir);
+        let scan_cpu = processor_seconds() - before;
         let report = open_in_child(&log_dir);
         if round > 0 {
             scans.push(scan);
+            scan_cpus.push(scan_cpu);
             opens.push(report.seconds);
+            cpus.push(report.processor);
             reports.push(report);
         }
     }
@@ -48,6 +53,11 @@ pub(crate) fn run(plan: &Plan) {
         plan.log_mib
     );
     println!("raw checked scan {scan:.3} s; open {open:.3} s; ratio {:.3}", scan / open);
+    println!(
+        "processor time: scan {:.2} s; open {:.2} s, on two threads",
+        median(scan_cpus),
+        median(cpus)
+    );
     println!(
         "memory of our own after it {:.0} MiB, of it {:.0} for {} entries; the peak of all {:.0} MiB",
         report.anonymous / MIB,
@@ -81,6 +91,8 @@ fn raw_scan(dir: &Path) -> f64 {
 /// What a process found and took.
 struct Report {
     seconds: f64,
+    /// Seconds of all its threads.
+    processor: f64,
     entries: u64,
     /// Memory that is not a file's, once all is open, in bytes.
     anonymous: f64,
@@ -93,10 +105,10 @@ fn open_in_child(dir: &Path) -> Report {
     let output = Command::new(program).env(CHILD, dir).output().expect("a process");
     let text = String::from_utf8_lossy(&output.stdout);
     let numbers: Vec<f64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-    let [seconds, entries, anonymous, peak] = numbers[..] else {
+    let [seconds, processor, entries, anonymous, peak] = numbers[..] else {
         panic!("{text} {}", String::from_utf8_lossy(&output.stderr));
     };
-    Report { seconds, entries: entries as u64, anonymous, peak }
+    Report { seconds, processor, entries: entries as u64, anonymous, peak }
 }
 
 /// The other side of [`open_in_child`].
@@ -106,8 +118,8 @@ pub(crate) fn in_child(dir: &Path) {
         DiskPersister::open(dir, DiskOptions::new(1)).expect("a log without damage");
     let found = persister.load();
     let seconds = began.elapsed().as_secs_f64();
-    let entries = found.entries.len();
-    println!("{seconds} {entries} {} {}", memory("RssAnon:"), memory("VmHWM:"));
+    let (processor, entries) = (processor_seconds(), found.entries.len());
+    println!("{seconds} {processor} {entries} {} {}", memory("RssAnon:"), memory("VmHWM:"));
 }
 
 /// A field of the process's memory, in bytes; 0 where the system does not say.
@@ -116,4 +128,14 @@ fn memory(field: &str) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix(field));
     let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
     kib.unwrap_or(0) * 1024
+}
+
+/// What this process has taken of the processors so far, in seconds; 0 where the system does not say.
+/// Unlike the time on the clock, it does not depend on who else wants them.
+fn processor_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let behind_name = stat.rsplit(')').next().unwrap_or_default();
+    let fields = behind_name.split_whitespace().skip(11).take(2);
+    // In hundredths, on every Linux that people run.
+    fields.filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() / 100.0
 }

@@ -23,11 +23,15 @@ pub(crate) struct Log {
 impl Log {
     /// The log a peer restarts with.
     pub(crate) fn recovered(base: EntryId, entries: Vec<Entry>) -> Self {
-        let mut log = Self { base, ..Self::default() };
-        for entry in entries {
-            log.append(entry);
+        let mut last = base;
+        let mut entries_bytes = 0;
+        for entry in &entries {
+            assert_follows(entry.id, last);
+            entries_bytes += entry.logical_bytes();
+            last = entry.id;
         }
-        log
+        // Not one by one: a long log would be in memory twice.
+        Self { base, entries: entries.into(), entries_bytes }
     }
 
     pub(crate) fn base(&self) -> EntryId {
@@ -58,9 +62,7 @@ impl Log {
 
     /// Appends one entry behind the last.
     pub(crate) fn append(&mut self, entry: Entry) {
-        let last = self.last();
-        assert_eq!(entry.id.index, last.index + 1, "append {} behind {last}", entry.id);
-        assert!(entry.id.term >= last.term, "append {} behind {last}", entry.id);
+        assert_follows(entry.id, self.last());
         self.entries_bytes += entry.logical_bytes();
         self.entries.push_back(entry);
     }
@@ -132,6 +134,12 @@ impl Log {
         let at = usize::try_from(index.checked_sub(self.base.index + 1)?).ok()?;
         (at < self.entries.len()).then_some(at)
     }
+}
+
+/// Invariants 1 and 2, where entries enter.
+fn assert_follows(id: EntryId, last: EntryId) {
+    assert_eq!(id.index, last.index + 1, "append {id} behind {last}");
+    assert!(id.term >= last.term, "append {id} behind {last}");
 }
 
 #[cfg(test)]

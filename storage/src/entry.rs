@@ -1,9 +1,10 @@
 //! What the log is made of.
 
 use std::fmt;
-use std::sync::Arc;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
+
+use crate::Payload;
 
 /// The identity of a log entry: where it is and the term that wrote it. Printed `index@term`.
 ///
@@ -51,8 +52,7 @@ pub struct Entry {
     /// What kind of entry the layer above says it is; storage only keeps it.
     pub tag: u8,
     /// The payload.
-    #[serde(serialize_with = "write_bytes", deserialize_with = "read_bytes")]
-    pub data: Arc<[u8]>,
+    pub data: Payload,
 }
 
 impl Entry {
@@ -73,25 +73,4 @@ pub struct HardState {
     pub current_term: u64,
     /// The peer voted for in `current_term`, if any.
     pub voted_for: Option<u64>,
-}
-
-fn write_bytes<S: Serializer>(data: &Arc<[u8]>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_bytes(data)
-}
-
-fn read_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<[u8]>, D::Error> {
-    struct Visitor;
-    impl serde::de::Visitor<'_> for Visitor {
-        type Value = Arc<[u8]>;
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("bytes")
-        }
-        fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Self::Value, E> {
-            Ok(bytes.into())
-        }
-        fn visit_byte_buf<E>(self, bytes: Vec<u8>) -> Result<Self::Value, E> {
-            Ok(bytes.into())
-        }
-    }
-    deserializer.deserialize_bytes(Visitor)
 }

@@ -8,7 +8,7 @@ mod real;
 pub(crate) mod sim;
 
 use std::any::Any;
-use std::io;
+use std::io::{self, IoSlice};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -25,6 +25,15 @@ pub(crate) enum OpenMode {
     Write,
     /// A file for reading and writing that is empty now, whether or not it existed.
     Create,
+}
+
+/// When the pages of a map come into memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Load {
+    /// At once, so that a file which cannot be read is an error there and then.
+    Ahead,
+    /// When they are looked at.
+    Lazily,
 }
 
 /// A file system, as far as we need one.
@@ -44,6 +53,8 @@ pub(crate) trait Fs: Send + Sync {
     /// Takes the exclusive lock on the file at `path`, which is made if it is missing; `Err` of kind
     /// [`io::ErrorKind::WouldBlock`] if anyone has it. It is given back when the guard is dropped.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn LockGuard>>;
+    /// The same lock, without making or writing the file; `None` if there is none.
+    fn lock_to_read(&self, path: &Path) -> io::Result<Option<Box<dyn LockGuard>>>;
 }
 
 /// An open file. Positions are bytes from its start.
@@ -54,12 +65,16 @@ pub(crate) trait FsFile: Send + Sync {
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
     /// Writes all of `bytes` at `offset`.
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Writes `pieces` one after the other from `offset` on, with one call where the system can.
+    /// It may use the file's own position: one caller at a time.
+    fn write_pieces_at(&self, pieces: &mut [IoSlice<'_>], offset: u64) -> io::Result<()>;
     /// Makes content and length durable.
     fn sync_data(&self) -> io::Result<()>;
     /// Takes away everybody's permission to write, for later openers.
     fn set_read_only(&self) -> io::Result<()>;
-    /// Maps `len` bytes from `offset`, which nobody may change or cut off from now on.
-    fn map(&self, offset: u64, len: usize) -> io::Result<Arc<dyn SnapshotBytes>>;
+    /// Maps `len` bytes from `offset`, which nobody may change or cut off from now on. `Ahead` brings
+    /// them into memory at once.
+    fn map(&self, offset: u64, len: usize, load: Load) -> io::Result<Arc<dyn SnapshotBytes>>;
 }
 
 /// A held lock.

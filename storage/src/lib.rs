@@ -46,14 +46,16 @@ mod error;
 mod fs;
 mod log_shape;
 mod memory;
+mod payload;
 mod persister;
 
-pub use disk::{DiskOptions, DiskPersister, Identity};
+pub use disk::{DiskOptions, DiskPersister, Identity, inspect};
 pub use entry::{Entry, EntryId, HardState};
 pub use error::StorageError;
 #[cfg(any(test, feature = "power-cut"))]
 pub use fs::forgetful::PowerCut;
 pub use memory::MemoryPersister;
+pub use payload::Payload;
 pub use persister::{
     Batch, Persister, Recovered, Snapshot, SnapshotBytes, SnapshotMeta, SnapshotStage,
     SnapshotWriter, StagedSnapshot,

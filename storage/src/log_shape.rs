@@ -18,15 +18,12 @@ pub(crate) struct LogShape {
     pub(crate) hard_state: HardState,
     /// The last entry the snapshot covers; `0@0` without one.
     pub(crate) base: EntryId,
-    entries: VecDeque<Slot>,
+    /// The length of each entry's data.
+    data_lens: VecDeque<u32>,
+    /// The first entry of each term: few, however long the log is. Entries before the first that is
+    /// left may be gone.
+    terms: VecDeque<EntryId>,
     entry_bytes: u64,
-}
-
-/// What is remembered of one entry.
-#[derive(Clone, Copy, Debug)]
-struct Slot {
-    term: u64,
-    data_len: u32,
 }
 
 impl LogShape {
@@ -37,8 +34,8 @@ impl LogShape {
 
     /// The last entry of the log, or the base if the log is empty.
     pub(crate) fn last(&self) -> EntryId {
-        match self.entries.back() {
-            Some(slot) => EntryId::new(self.base.index + self.entries.len() as u64, slot.term),
+        match self.terms.back() {
+            Some(first) => EntryId::new(self.base.index + self.data_lens.len() as u64, first.term),
             None => self.base,
         }
     }
@@ -48,8 +45,11 @@ impl LogShape {
         if index == self.base.index {
             return Some(self.base.term);
         }
-        let position = index.checked_sub(self.base.index + 1)?;
-        Some(self.entries.get(usize::try_from(position).ok()?)?.term)
+        if index < self.base.index || index > self.last().index {
+            return None;
+        }
+        let later = self.terms.partition_point(|first| first.index <= index);
+        Some(self.terms[later - 1].term)
     }
 
     /// See [`crate::Persister::raft_state_bytes`].
@@ -59,7 +59,7 @@ impl LogShape {
 
     /// How many entries are behind the base.
     pub(crate) fn entry_count(&self) -> usize {
-        self.entries.len()
+        self.data_lens.len()
     }
 
     /// Panics if `batch` does not fit behind this log: the caller's bug, found before it is written.
@@ -116,18 +116,28 @@ impl LogShape {
 
     /// Appends one entry.
     pub(crate) fn push(&mut self, entry: &Entry) {
-        assert_eq!(entry.id.index, self.last().index + 1, "gap behind {}", self.last());
+        let last = self.last();
+        assert_eq!(entry.id.index, last.index + 1, "gap behind {last}");
+        if self.terms.is_empty() || entry.id.term != last.term {
+            self.terms.push_back(entry.id);
+        }
         let data_len = u32::try_from(entry.data.len()).expect("an entry is smaller than 4 GiB");
-        self.entries.push_back(Slot { term: entry.id.term, data_len });
+        self.data_lens.push_back(data_len);
         self.entry_bytes += entry.logical_bytes();
     }
 
     /// Drops every entry with index `from` or above.
     pub(crate) fn truncate(&mut self, from: u64) {
         assert!(from > self.base.index, "truncate from {from} at or below base {}", self.base);
-        while self.last().index >= from && !self.entries.is_empty() {
-            let slot = self.entries.pop_back();
-            self.forget(slot);
+        while self.last().index >= from && !self.data_lens.is_empty() {
+            let data_len = self.data_lens.pop_back();
+            self.forget(data_len);
+            let last_index = self.base.index + self.data_lens.len() as u64;
+            if self.terms.back().is_some_and(|first| first.index > last_index)
+                || self.data_lens.is_empty()
+            {
+                self.terms.pop_back();
+            }
         }
     }
 
@@ -156,19 +166,24 @@ impl LogShape {
         self.check_newer(last_included);
         if self.term_at(last_included.index) == Some(last_included.term) {
             for _ in self.base.index..last_included.index {
-                let slot = self.entries.pop_front();
-                self.forget(slot);
+                let data_len = self.data_lens.pop_front();
+                self.forget(data_len);
             }
+            let passed = self.terms.partition_point(|first| first.index <= last_included.index + 1);
+            self.terms.drain(..passed.saturating_sub(1));
         } else {
-            self.entries.clear();
+            self.data_lens.clear();
             self.entry_bytes = 0;
+        }
+        if self.data_lens.is_empty() {
+            self.terms.clear();
         }
         self.base = last_included;
     }
 
-    fn forget(&mut self, slot: Option<Slot>) {
-        let slot = slot.expect("the caller counted the entries");
-        self.entry_bytes -= Entry::FRAME_BYTES + u64::from(slot.data_len);
+    fn forget(&mut self, data_len: Option<u32>) {
+        let data_len = data_len.expect("the caller counted the entries");
+        self.entry_bytes -= Entry::FRAME_BYTES + u64::from(data_len);
     }
 }
 
@@ -200,6 +215,31 @@ mod tests {
         shape.compact(EntryId::new(9, 4));
         assert_eq!(shape.raft_state_bytes(), FIXED_BYTES);
         assert_eq!(shape.last(), EntryId::new(9, 4));
+    }
+
+    #[test]
+    fn terms_are_known_wherever_the_log_was_cut() {
+        let mut log = shape(&[1, 1, 2, 2, 2, 5]);
+        let terms = |log: &LogShape| (0..=7).map(|index| log.term_at(index)).collect::<Vec<_>>();
+        let some = |term| Some(term);
+        assert_eq!(
+            terms(&log)[1..],
+            [1, 1, 2, 2, 2, 5].map(some).into_iter().chain([None]).collect::<Vec<_>>()
+        );
+        log.truncate(6);
+        assert_eq!(log.last(), EntryId::new(5, 2));
+        log.truncate(5);
+        log.push(&entry(5, 3));
+        log.compact(EntryId::new(2, 1));
+        assert_eq!(terms(&log), [None, None, Some(1), Some(2), Some(2), Some(3), None, None]);
+        log.compact(EntryId::new(3, 2));
+        assert_eq!(terms(&log), [None, None, None, Some(2), Some(2), Some(3), None, None]);
+        log.truncate(4);
+        assert_eq!((log.last(), log.term_at(4)), (EntryId::new(3, 2), None));
+        log.push(&entry(4, 2));
+        assert_eq!(log.last(), EntryId::new(4, 2));
+        log.compact(EntryId::new(4, 2));
+        assert_eq!((log.entry_count(), log.last()), (0, EntryId::new(4, 2)));
     }
 
     #[test]

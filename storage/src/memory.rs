@@ -155,7 +155,7 @@ mod tests {
         let id = EntryId::new(index, 1);
         Batch {
             hard_state: Some(HardState { current_term: 1, voted_for: Some(2) }),
-            entries: vec![Entry { id, tag: 3, data: Arc::from(&b"x"[..]) }],
+            entries: vec![Entry { id, tag: 3, data: b"x"[..].into() }],
             ..Batch::default()
         }
     }

@@ -83,7 +83,7 @@ pub struct SnapshotMeta {
     pub configuration: Arc<[u8]>,
 }
 
-/// Where the content of a snapshot lives: a memory map, or memory.
+/// Where the content of a snapshot or of a segment lives: a memory map, or memory.
 pub trait SnapshotBytes: Send + Sync {
     /// The whole content.
     fn bytes(&self) -> &[u8];

@@ -278,7 +278,7 @@ impl Rules {
     ) -> EntryId {
         debug_assert!(self.is_leader(), "only a leader appends of its own accord");
         let id = EntryId::new(self.log.last().index + 1, self.current_term);
-        let entry = Entry { id, tag: kind.tag(), data };
+        let entry = Entry { id, tag: kind.tag(), data: data.into() };
         self.uncommitted_bytes += entry.logical_bytes();
         self.log.append(entry.clone());
         self.mutations.append([entry]);

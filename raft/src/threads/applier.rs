@@ -59,7 +59,7 @@ impl ChannelSink {
         let EntryId { index, term } = entry.id;
         match EntryKind::from_tag(entry.tag) {
             Some(EntryKind::Command) => {
-                self.deliver(ApplyMsg::Command { index, term, command: entry.data })
+                self.deliver(ApplyMsg::Command { index, term, command: entry.data.into() })
             }
             Some(EntryKind::NoOp) | None => Ok(()),
         }

@@ -1,7 +1,5 @@
 //! Whose directory it is, and making a new one.
 
-use std::sync::atomic::AtomicBool;
-
 use super::files::Files;
 use super::format::{
     BlockFault, HEAD_BYTES, IDENTITY_BYTES, Identity, SegmentHead, StateCopy, is_zero,
@@ -56,7 +54,7 @@ pub(crate) fn identity_for(
 }
 
 /// A directory without identity must be empty, or what a crash during [`initialise`] leaves.
-fn check_nothing_is_lost(files: &Files) -> Result<(), StorageError> {
+pub(crate) fn check_nothing_is_lost(files: &Files) -> Result<(), StorageError> {
     for name in files.list()? {
         if LockFile::is_name(&name) || name.ends_with(ASIDE_SUFFIX) || name == "lost+found" {
             continue;
@@ -92,7 +90,7 @@ fn is_blank_segment(files: &Files, name: &str) -> Result<bool, StorageError> {
 /// Makes the first segment, and then, as the step that counts, the identity.
 fn initialise(files: &Files, identity: Identity, segment_bytes: u64) -> Result<(), StorageError> {
     let aside = format!("{}{ASIDE_SUFFIX}", segment::name(1));
-    let file = zero_filled(files, &aside, segment_bytes, &AtomicBool::new(false))?;
+    let file = zero_filled(files, &aside, segment_bytes)?;
     let head = SegmentHead {
         identity,
         number: 1,
@@ -103,7 +101,7 @@ fn initialise(files: &Files, identity: Identity, segment_bytes: u64) -> Result<(
         born_batches: 0,
         state: StateCopy { last_term: Some(0), ..StateCopy::default() },
     };
-    Segment::publish(files, &aside, file.expect("nobody stops this one"), &head)?;
+    Segment::publish(files, &aside, file, &head)?;
     files.write_aside(IDENTITY, &identity.encode())?;
     files.sync_dir()
 }

@@ -1,11 +1,11 @@
 //! The files of one directory: [`crate::fs`] with names instead of paths, and with errors that say
 //! which operation failed on which file.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::fs::{Fs, FsFile, OpenMode};
+use crate::fs::{Fs, FsFile, Load, OpenMode};
 use crate::{SnapshotBytes, StorageError};
 
 /// What an operator can do about damage that no crash can explain.
@@ -38,6 +38,11 @@ impl Files {
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
+    }
+
+    /// A failed call that concerns the directory as a whole.
+    pub(crate) fn io(&self, operation: &'static str, source: io::Error) -> StorageError {
+        io_error(operation, &self.dir, source)
     }
 
     /// Damage at `offset` of the file `name`.
@@ -151,6 +156,15 @@ impl File {
         result.map_err(|error| io_error("write", &self.path, error))
     }
 
+    pub(crate) fn write_pieces_at(
+        &self,
+        pieces: &mut [IoSlice<'_>],
+        offset: u64,
+    ) -> Result<(), StorageError> {
+        let result = self.file.write_pieces_at(pieces, offset);
+        result.map_err(|error| io_error("write", &self.path, error))
+    }
+
     pub(crate) fn sync(&self) -> Result<(), StorageError> {
         self.file.sync_data().map_err(|error| io_error("sync", &self.path, error))
     }
@@ -163,7 +177,8 @@ impl File {
         &self,
         offset: u64,
         len: usize,
+        load: Load,
     ) -> Result<Arc<dyn SnapshotBytes>, StorageError> {
-        self.file.map(offset, len).map_err(|error| io_error("map", &self.path, error))
+        self.file.map(offset, len, load).map_err(|error| io_error("map", &self.path, error))
     }
 }

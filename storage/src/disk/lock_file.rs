@@ -18,14 +18,15 @@ pub(crate) struct LockFile {
 impl LockFile {
     /// Takes the lock, or fails at once with what the owner wrote about itself.
     pub(crate) fn acquire(files: &Files) -> Result<Self, StorageError> {
-        let path = files.path(LOCK);
-        match files.fs().lock(&path) {
-            Ok(guard) => Ok(Self { guard }),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                Err(StorageError::InUse { path: files.dir().into(), owner: owner(files) })
-            }
-            Err(error) => Err(io_error("lock", &path, error)),
-        }
+        let guard = files.fs().lock(&files.path(LOCK));
+        guard.map(|guard| Self { guard }).map_err(|error| refused(files, error))
+    }
+
+    /// The same for a reader, who writes nothing: `None` if there is no lock file, and so no owner.
+    pub(crate) fn acquire_to_read(files: &Files) -> Result<Option<Self>, StorageError> {
+        let guard = files.fs().lock_to_read(&files.path(LOCK));
+        let guard = guard.map_err(|error| refused(files, error))?;
+        Ok(guard.map(|guard| Self { guard }))
     }
 
     /// Leaves a note about us for whoever finds the directory locked.
@@ -38,6 +39,14 @@ impl LockFile {
     pub(crate) fn is_name(name: &str) -> bool {
         Path::new(name) == Path::new(LOCK)
     }
+}
+
+/// Why a lock was not taken.
+fn refused(files: &Files, error: io::Error) -> StorageError {
+    if error.kind() == io::ErrorKind::WouldBlock {
+        return StorageError::InUse { path: files.dir().into(), owner: owner(files) };
+    }
+    io_error("lock", &files.path(LOCK), error)
 }
 
 /// The first line of the lock file, if it can be read and is not absurdly long.

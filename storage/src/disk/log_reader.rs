@@ -1,12 +1,16 @@
 //! Reading the whole log when a directory is opened: every segment's head, every batch, and the
 //! verdict on how it ends. Reads only.
 
+use std::sync::Arc;
+
 use super::files::Files;
-use super::format::{BlockFault, Generation, HEAD_BYTES, Identity, SegmentHead, VoteSlot};
+use super::format::{Generation, Identity, SegmentHead, VoteSlot};
+use super::progress::Progress;
 use super::replay::Replay;
-use super::scan::{Defect, Found, Scan, payload};
+use super::scan::{Defect, End};
+use super::segment_reader::{ReadBatch, ReadSegment, SegmentReader, threads_for};
 use super::{segment, vote};
-use crate::StorageError;
+use crate::{Entry, StorageError};
 
 /// What the log holds.
 pub(crate) struct Log {
@@ -15,14 +19,14 @@ pub(crate) struct Log {
     /// else.
     pub(crate) hard_state_batch: Option<(u64, bool)>,
     /// All segments but the last, oldest first.
-    pub(crate) closed: Vec<ReadSegment>,
+    pub(crate) closed: Vec<ClosedSegment>,
     pub(crate) last: LastSegment,
     /// Segments before a gap in the numbers: what an interrupted removal leaves.
     pub(crate) stragglers: Vec<u64>,
 }
 
-/// A segment and where its batches end.
-pub(crate) struct ReadSegment {
+/// A segment that takes no more, and where its batches end.
+pub(crate) struct ClosedSegment {
     pub(crate) head: SegmentHead,
     /// Position, number and chain value of the next batch.
     pub(crate) end: (u64, u64, u32),
@@ -34,7 +38,8 @@ pub(crate) struct ReadSegment {
 /// The segment that goes on growing.
 pub(crate) struct LastSegment {
     pub(crate) head: SegmentHead,
-    pub(crate) bytes: Vec<u8>,
+    /// The file up to the end of its last good batch.
+    pub(crate) bytes: Arc<Vec<u8>>,
     pub(crate) end: (u64, u64, u32),
     /// Something stands behind the last good batch.
     pub(crate) is_torn: bool,
@@ -43,11 +48,13 @@ pub(crate) struct LastSegment {
     pub(crate) lost: Option<VoteSlot>,
 }
 
-/// Reads the log of a directory whose other evidence is `slot`.
+/// Reads the log of a directory whose other evidence is `slot`, and whose segments are about
+/// `segment_bytes` long. With `map`, the entries of all segments but the last stay in their files.
 pub(crate) fn read(
     files: &Files,
     identity: Identity,
     slot: Option<VoteSlot>,
+    (map, segment_bytes): (bool, u64),
 ) -> Result<Log, StorageError> {
     let mut numbers: Vec<u64> =
         files.list()?.iter().filter_map(|name| segment::number_of(name)).collect();
@@ -58,17 +65,17 @@ pub(crate) fn read(
     let run =
         numbers.chunk_by(|a, b| a + 1 == *b).next_back().expect("there is a segment").to_vec();
     numbers.truncate(numbers.len() - run.len());
-    let mut reader = Reader { files, slot, log: None, hard_state_batch: None, closed: Vec::new() };
-    let (last, older) = run.split_last().expect("a run has an element");
-    for number in older {
-        let (head, bytes) = reader.load(*number, identity)?;
-        reader.read_closed(head, &bytes)?;
-    }
-    let (head, bytes) = reader.load(*last, identity)?;
-    let last = reader.read_last(head, bytes)?;
-    let Reader { log, hard_state_batch, closed, .. } = reader;
+    let (first, last) = (run[0], run[run.len() - 1]);
+    let mut reader = Reader::new(files, slot);
+    let threads = threads_for(run.len(), segment_bytes);
+    SegmentReader { files, identity, map }.read_all(&run, threads, |number, segment| {
+        reader.tell(number - first, run.len());
+        reader.check_continues(&segment.head)?;
+        if number == last { reader.take_last(segment) } else { reader.take_closed(segment) }
+    })?;
+    let Reader { log, hard_state_batch, closed, last, .. } = reader;
     let replay = log.expect("the last segment was read");
-    let first = run[0];
+    let last = last.expect("the last segment was read");
     if replay.start_index() > replay.state.floor() {
         let missing = segment::name(first.saturating_sub(1));
         let (from, to) = (replay.state.floor() + 1, replay.start_index());
@@ -83,51 +90,67 @@ pub(crate) fn read(
     Ok(log)
 }
 
+/// What stands before the first defect of a log.
+pub(crate) struct Salvage {
+    /// Contiguous.
+    pub(crate) entries: Vec<Entry>,
+    /// The index before the first of them.
+    pub(crate) start_index: u64,
+    pub(crate) current_term: u64,
+}
+
+/// Reads the newest run of segments up to its first defect, whatever that is.
+pub(crate) fn salvage(files: &Files, identity: Identity) -> Result<Salvage, StorageError> {
+    let mut numbers: Vec<u64> =
+        files.list()?.iter().filter_map(|name| segment::number_of(name)).collect();
+    numbers.sort_unstable();
+    let mut reader = Reader::new(files, None);
+    // From the oldest on: what is behind a gap cannot follow what is before it.
+    let run = numbers.chunk_by(|a, b| a + 1 == *b).next().unwrap_or_default();
+    let read = SegmentReader { files, identity, map: true }.read_all(run, 1, |_, segment| {
+        reader.check_continues(&segment.head)?;
+        reader.take_closed(segment)
+    });
+    match read {
+        Ok(()) | Err(StorageError::Damaged { .. } | StorageError::Foreign { .. }) => {}
+        Err(error) => return Err(error),
+    }
+    let Some(replay) = reader.log else {
+        return Ok(Salvage { entries: Vec::new(), start_index: 0, current_term: 0 });
+    };
+    Ok(Salvage {
+        start_index: replay.start_index(),
+        current_term: replay.state.hard_state.current_term,
+        entries: replay.entries,
+    })
+}
+
 struct Reader<'a> {
     files: &'a Files,
     slot: Option<VoteSlot>,
     log: Option<Replay>,
     hard_state_batch: Option<(u64, bool)>,
-    closed: Vec<ReadSegment>,
+    closed: Vec<ClosedSegment>,
+    last: Option<LastSegment>,
+    progress: Progress,
 }
 
-impl Reader<'_> {
-    /// Reads a segment and checks that it continues the ones read before.
-    fn load(
-        &mut self,
-        number: u64,
-        identity: Identity,
-    ) -> Result<(SegmentHead, Vec<u8>), StorageError> {
-        let files = self.files;
-        let name = segment::name(number);
-        let Some(file) = files.open_existing(&name)? else {
-            return Err(files.damaged(&name, 0, "it is missing"));
-        };
-        let len = file.len()?;
-        if len < HEAD_BYTES as u64 {
-            return Err(files.damaged(&name, len, "it is cut short"));
+impl<'a> Reader<'a> {
+    fn new(files: &'a Files, slot: Option<VoteSlot>) -> Self {
+        Self {
+            files,
+            slot,
+            log: None,
+            hard_state_batch: None,
+            closed: Vec::new(),
+            last: None,
+            progress: Progress::begin(),
         }
-        let head = file.read_at(0, HEAD_BYTES as u64)?;
-        let head = SegmentHead::decode(&head).map_err(|fault| match fault {
-            BlockFault::Newer(_) => files.foreign(&name, fault.to_string()),
-            BlockFault::Damaged => files.damaged(&name, 0, format!("the head: {fault}")),
-        })?;
-        if head.identity != identity {
-            let Identity { cluster_id, node_id } = head.identity;
-            let what = format!("it is from node {node_id} of cluster {cluster_id}");
-            return Err(files.foreign(&name, what));
-        }
-        if head.number != number {
-            let what = format!("it is segment {}, under another name", head.number);
-            return Err(files.damaged(&name, 0, what));
-        }
-        if head.file_bytes != len {
-            let what = format!("it is {len} bytes long instead of {}", head.file_bytes);
-            return Err(files.damaged(&name, len.min(head.file_bytes), what));
-        }
-        self.check_continues(&head)?;
-        // Only now: the head vouches for the length.
-        Ok((head, file.read_at(0, len)?))
+    }
+
+    fn tell(&mut self, done: u64, count: usize) {
+        let dir = self.files.dir().display();
+        self.progress.tell(format_args!("opening {dir}: {done} of {count} segments are read"));
     }
 
     fn check_continues(&mut self, head: &SegmentHead) -> Result<(), StorageError> {
@@ -151,34 +174,28 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn read_closed(&mut self, head: SegmentHead, bytes: &[u8]) -> Result<(), StorageError> {
-        let name = segment::name(head.number);
-        let mut scan = Scan::new(bytes, &head);
-        let found = self.read_batches(&name, &mut scan);
-        let found = found?.map_err(|defect| self.damaged(&name, defect))?;
-        let at = scan.at() as u64;
+    fn take_closed(&mut self, segment: ReadSegment) -> Result<(), StorageError> {
+        let name = segment::name(segment.head.number);
+        let (head, end) = (segment.head, segment.end);
+        let found = self.apply(&name, segment)?.map_err(|defect| self.damaged(&name, defect))?;
         // A torn write here can only be of the seal: the next segment's head says where the batches
         // end, and is compared with that.
-        let replay = self.log.as_ref().expect("its head was loaded");
-        self.closed.push(ReadSegment {
+        let replay = self.log.as_ref().expect("its head was taken");
+        self.closed.push(ClosedSegment {
             head,
-            end: (at, scan.number(), scan.chain()),
-            is_sealed: found == Found::Seal,
+            end,
+            is_sealed: found == End::Seal,
             last_index: replay.state.last_index,
         });
         Ok(())
     }
 
-    fn read_last(
-        &mut self,
-        head: SegmentHead,
-        bytes: Vec<u8>,
-    ) -> Result<LastSegment, StorageError> {
-        let name = segment::name(head.number);
-        let mut scan = Scan::new(&bytes, &head);
-        let found = self.read_batches(&name, &mut scan)?;
-        let (at, number) = (scan.at() as u64, scan.number());
-        let end = (at, number, scan.chain());
+    fn take_last(&mut self, mut segment: ReadSegment) -> Result<(), StorageError> {
+        let name = segment::name(segment.head.number);
+        let (head, end) = (segment.head, segment.end);
+        let bytes = segment.bytes.take().expect("the last segment is kept in memory");
+        let found = self.apply(&name, segment)?;
+        let (at, number, _) = end;
         let lost = self.lost_hard_state(number);
         if let (Some(slot), Some(replay)) = (lost, &mut self.log) {
             replay.state.generation = slot.generation;
@@ -186,8 +203,7 @@ impl Reader<'_> {
             self.hard_state_batch = Some((number, true));
         }
         let is_torn = match found {
-            Ok(Found::Batch(..)) => unreachable!("read_batches goes on behind a batch"),
-            Ok(Found::Seal) => {
+            Ok(End::Seal) => {
                 let missing = segment::name(head.number + 1);
                 return Err(self.files.damaged(&missing, 0, "it is missing: a seal names it"));
             }
@@ -202,34 +218,31 @@ impl Reader<'_> {
                     let what = format!("batch {number} is gone, which was durable");
                     return Err(self.files.damaged(&name, at, what));
                 }
-                found == Found::Torn
+                found == End::Torn
             }
         };
-        Ok(LastSegment { head, bytes, end, is_torn, lost })
+        self.last = Some(LastSegment { head, bytes, end, is_torn, lost });
+        Ok(())
     }
 
-    /// Applies batches until something else stands there. The outer error ends the opening, the
-    /// inner one is for the caller to judge.
-    fn read_batches<'b>(
+    /// Applies the batches of a segment. The outer error ends the opening, the inner one is for the
+    /// caller to judge.
+    fn apply(
         &mut self,
         name: &str,
-        scan: &mut Scan<'b>,
-    ) -> Result<Result<Found<'b>, Defect>, StorageError> {
-        let replay = self.log.as_mut().expect("its head was loaded");
-        loop {
-            let at = scan.at();
-            match scan.advance() {
-                Ok(Found::Batch(header, batch)) => {
-                    replay
-                        .apply(&header, payload(&header, batch))
-                        .map_err(|what| self.files.damaged(name, at as u64, what))?;
-                    if header.changes.hard_state.is_some() {
-                        self.hard_state_batch = Some((header.number, header.is_hard_state_alone()));
-                    }
-                }
-                other => return Ok(other),
+        segment: ReadSegment,
+    ) -> Result<Result<End, Defect>, StorageError> {
+        let replay = self.log.as_mut().expect("its head was taken");
+        let mut entries = segment.entries.into_iter();
+        for ReadBatch { header, at, split } in segment.batches {
+            replay
+                .apply(&header, split, &mut entries)
+                .map_err(|what| self.files.damaged(name, at, what))?;
+            if header.changes.hard_state.is_some() {
+                self.hard_state_batch = Some((header.number, header.is_hard_state_alone()));
             }
         }
+        Ok(segment.found)
     }
 
     /// What batch `number` held, if the other copy of the hard state attests that it was durable

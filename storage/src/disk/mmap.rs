@@ -1,4 +1,4 @@
-//! Memory-mapped snapshot content: the only `unsafe` of the whole workspace.
+//! Memory-mapped snapshots and old segments: the only `unsafe` of the whole workspace.
 #![expect(unsafe_code, reason = "mapping a file is unsafe by nature; the argument is at the call")]
 
 use std::fs::File;
@@ -8,6 +8,7 @@ use std::sync::Arc;
 use memmap2::{Mmap, MmapOptions};
 
 use crate::SnapshotBytes;
+use crate::fs::Load;
 
 impl SnapshotBytes for Mmap {
     fn bytes(&self) -> &[u8] {
@@ -15,25 +16,40 @@ impl SnapshotBytes for Mmap {
     }
 }
 
-/// Maps `len` bytes of `file` from `offset`, and brings them into memory, so that a file that is
-/// already too short is an error here instead of a signal later.
+/// Maps `len` bytes of `file` from `offset`. With [`Load::Ahead`] they are brought into memory, so
+/// that a file that is already too short is an error here instead of a signal later; otherwise only
+/// its length is looked at.
 ///
-/// The caller has verified the content through `read`, and the file is a snapshot under its final
-/// name or about to get it.
-pub(crate) fn map(file: &File, offset: u64, len: usize) -> io::Result<Arc<dyn SnapshotBytes>> {
+/// The caller has verified the content through `read`, and nobody changes it any more: it is a
+/// snapshot under its final name or about to get it, or the batches of a segment that takes no more.
+pub(crate) fn map(
+    file: &File,
+    offset: u64,
+    len: usize,
+    load: Load,
+) -> io::Result<Arc<dyn SnapshotBytes>> {
     if len == 0 {
         return Ok(Arc::new(Vec::new()));
     }
-    // SAFETY: the slice must not change while it is borrowed. Only this crate writes the file: it
-    // was written aside, by one writer that is consumed before the file is mapped; then it is
-    // renamed, made read-only and only ever unlinked, which leaves the mapping and its pages in
-    // place. The directory's lock keeps other Oarlock processes away. The mapping is private and
-    // read-only, `len` lies inside the file's length as checked by the read of its footer, and
-    // the `Mmap` owns the address range until the last `Arc` to it is dropped. What remains is an
-    // outsider who overwrites or cuts the file by hand: a cut means SIGBUS on access, which
-    // operators are told; whoever cannot exclude that switches mapping off (`map_snapshots`).
+    let end = offset.checked_add(len as u64);
+    if end.is_none_or(|end| file.metadata().is_ok_and(|metadata| metadata.len() < end)) {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    // SAFETY: the slice must not change while it is borrowed. Only this crate writes the file. A
+    // snapshot was written aside, by one writer that is consumed before the file is mapped; then
+    // it is renamed, made read-only and only ever unlinked. Of a segment only the bytes up to the
+    // end of its last batch are mapped, and it is not the last segment of the log: nothing is
+    // written to it any more except its seal, which stands behind that end; then it is only ever
+    // unlinked. Unlinking leaves the mapping and its pages in place. The directory's lock keeps
+    // other Oarlock processes away. The mapping is private and read-only, `offset + len` lies
+    // inside the file's length, compared just above, and the `Mmap` owns the address range until
+    // the last `Arc` to it is dropped. What remains is an outsider who overwrites or cuts the file
+    // by hand, or a disk that fails to read what it read before: that means SIGBUS on access,
+    // which operators are told; whoever cannot exclude that switches mapping off (`map_files`).
     let map = unsafe { MmapOptions::new().offset(offset).len(len).map(file)? };
-    populate(&map)?;
+    if load == Load::Ahead {
+        populate(&map)?;
+    }
     Ok(Arc::new(map))
 }
 
@@ -65,10 +81,10 @@ mod tests {
         let mut file = File::create_new(&path).unwrap();
         file.write_all(&[7; 5000]).unwrap();
         let file = File::open(&path).unwrap();
-        let bytes = map(&file, 4096, 904).unwrap();
+        let bytes = map(&file, 4096, 904, Load::Ahead).unwrap();
         std::fs::remove_file(&path).unwrap();
         assert_eq!(bytes.bytes(), &[7; 904]);
-        assert!(map(&file, 4096, 0).unwrap().bytes().is_empty());
+        assert!(map(&file, 4096, 0, Load::Lazily).unwrap().bytes().is_empty());
     }
 
     #[test]
@@ -77,6 +93,8 @@ mod tests {
         let mut file = File::create_new(dir.path().join("f")).unwrap();
         file.write_all(&[7; 100]).unwrap();
         let file = File::open(dir.path().join("f")).unwrap();
-        assert!(map(&file, 4096, 1 << 20).is_err());
+        for load in [Load::Ahead, Load::Lazily] {
+            assert!(map(&file, 4096, 1 << 20, load).is_err());
+        }
     }
 }

@@ -8,19 +8,23 @@
 mod directory;
 mod files;
 mod format;
+pub mod inspect;
 mod lock_file;
 mod log_reader;
 pub(crate) mod mmap;
+mod progress;
 mod recovery;
 mod replay;
 mod scan;
 mod segment;
+mod segment_reader;
 mod snapshot;
 mod spare;
 #[cfg(test)]
 pub(crate) mod tests;
 mod vote;
 mod wal;
+mod window;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -48,9 +52,10 @@ pub struct DiskOptions {
     /// The length of a segment of the log, in bytes. A batch that does not fit gets a longer one.
     /// Opening copies at most one segment.
     pub segment_bytes: u64,
-    /// Whether snapshots are memory-mapped; otherwise they are read into memory. Switch it off
-    /// where somebody else may cut files short, as on network file systems.
-    pub map_snapshots: bool,
+    /// Whether snapshots, and the segments found when a directory is opened, are memory-mapped;
+    /// otherwise they are read into memory as a whole. Switch it off where somebody else may cut
+    /// files short, as on network file systems.
+    pub map_files: bool,
     /// Whether a thread fills the next segment with zeros ahead of time.
     pub prepare_spares: bool,
 }
@@ -62,7 +67,7 @@ impl DiskOptions {
             node_id,
             cluster_id: None,
             segment_bytes: 16 << 20,
-            map_snapshots: true,
+            map_files: true,
             prepare_spares: true,
         }
     }
@@ -81,7 +86,7 @@ pub struct DiskPersister {
     wal: Wal,
     vote: VoteFile,
     snapshots: Arc<DiskStage>,
-    map_snapshots: bool,
+    map_files: bool,
     /// The snapshot that the log says is current could not be read: another stands in for it, and
     /// the next one must not keep it as its predecessor.
     current_is_damaged: bool,
@@ -230,7 +235,7 @@ impl Persister for DiskPersister {
         let resets_log = self.shape.resets_log(batch, staged.meta.last_included);
         self.latched(|this| {
             let (snapshot, reference) =
-                snapshot::publish(&this.files, staged, resets_log, this.map_snapshots)?;
+                snapshot::publish(&this.files, staged, resets_log, this.map_files)?;
             let replaces_damaged = this.current_is_damaged;
             this.write(batch, Some(Mark { snapshot: reference, replaces_damaged }))?;
             this.current_is_damaged = false;

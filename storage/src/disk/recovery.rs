@@ -3,18 +3,16 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use super::directory::{self, ASIDE_SUFFIX};
 use super::files::Files;
 use super::format::{
-    BatchHeader, Changes, HEAD_BYTES, Identity, SECTOR_BYTES, SegmentHead, begin_batch, restamp,
-    stamp,
+    BatchHeader, BatchWriter, Changes, HEAD_BYTES, Identity, SECTOR_BYTES, SegmentHead, restamp,
 };
 use super::lock_file::LockFile;
-use super::log_reader::{self, LastSegment, Log, ReadSegment};
+use super::log_reader::{self, ClosedSegment, LastSegment, Log};
 use super::replay::Replay;
-use super::segment::{self, Segment, zero_filled};
+use super::segment::{self, Segment, zero};
 use super::vote::{self, VoteFile};
 use super::wal::{Closed, Wal, segment_bytes_for};
 use super::{DiskOptions, DiskPersister, DiskStage, snapshot};
@@ -33,9 +31,8 @@ pub(crate) fn open(
     let lock = LockFile::acquire(&files)?;
     let identity =
         directory::identity_for(&files, options.node_id, options.cluster_id, segment_bytes)?;
-    let mut log = log_reader::read(&files, identity, vote::read(&files)?)?;
-    let (snapshot, current_is_damaged) = choose_snapshot(&files, identity, &log, options)?;
-    let (shape, recovered) = assemble(&files, &mut log.replay, snapshot)?;
+    let how = (options.map_files, segment_bytes);
+    let Judged { log, shape, recovered, current_is_damaged } = judge(&files, identity, how)?;
     lock.describe(&files, options.node_id)?;
     let Durable { wal, vote } = make_durable(&files, identity, &log, segment_bytes, options)?;
     let mut persister = DiskPersister {
@@ -49,7 +46,7 @@ pub(crate) fn open(
         shape,
         wal,
         vote,
-        map_snapshots: options.map_snapshots,
+        map_files: options.map_files,
         current_is_damaged,
         recovered: Some(recovered),
         failure: None,
@@ -57,6 +54,27 @@ pub(crate) fn open(
     };
     persister.remove_obsolete(&log.stragglers)?;
     Ok(persister)
+}
+
+/// What a directory holds, read and found good as a whole.
+pub(crate) struct Judged {
+    pub(crate) log: Log,
+    pub(crate) shape: LogShape,
+    pub(crate) recovered: Recovered,
+    pub(crate) current_is_damaged: bool,
+}
+
+/// Reads everything and judges it; changes nothing. `how` says whether files are mapped, and how long
+/// segments are.
+pub(crate) fn judge(
+    files: &Files,
+    identity: Identity,
+    how: (bool, u64),
+) -> Result<Judged, StorageError> {
+    let mut log = log_reader::read(files, identity, vote::read(files)?, how)?;
+    let (snapshot, current_is_damaged) = choose_snapshot(files, identity, &log, how.0)?;
+    let (shape, recovered) = assemble(files, &mut log.replay, snapshot)?;
+    Ok(Judged { log, shape, recovered, current_is_damaged })
 }
 
 /// The files that are written to from now on.
@@ -100,12 +118,11 @@ fn choose_snapshot(
     files: &Files,
     identity: Identity,
     log: &Log,
-    options: &DiskOptions,
+    map: bool,
 ) -> Result<(Option<Snapshot>, bool), StorageError> {
     let state = &log.replay.state;
     let Some(current) = state.current else { return Ok((None, false)) };
-    let open =
-        |reference| snapshot::open(files, reference, identity.cluster_id, options.map_snapshots);
+    let open = |reference| snapshot::open(files, reference, identity.cluster_id, map);
     let error = match open(&current) {
         Ok(snapshot) => return Ok((Some(snapshot), false)),
         Err(error @ StorageError::Damaged { .. }) if !current.resets_log => error,
@@ -174,8 +191,8 @@ fn rehome(files: &Files, segment_bytes: u64, last: &LastSegment) -> Result<Segme
     if next_batch - head.first_batch == head.born_batches && !is_torn && lost.is_none() {
         return Ok(Segment::new(files.open(&name, OpenMode::Write)?, head, *end));
     }
-    let end_at = usize::try_from(end_at).expect("it is a position in these bytes");
-    let mut bytes = bytes[..end_at].to_vec();
+    let mut bytes = bytes.to_vec();
+    assert_eq!(bytes.len() as u64, end_at, "they were cut behind the last good batch");
     let salt = fastrand::u64(..);
     let mut chain = head.previous_chain;
     let mut at = HEAD_BYTES;
@@ -186,8 +203,6 @@ fn rehome(files: &Files, segment_bytes: u64, last: &LastSegment) -> Result<Segme
         at += len;
     }
     if let Some(slot) = lost {
-        let mut batch = Vec::new();
-        begin_batch(&mut batch);
         let hard_state = Some((slot.generation, slot.hard_state));
         let changes = Changes { hard_state, ..Changes::default() };
         let header = BatchHeader {
@@ -197,8 +212,9 @@ fn rehome(files: &Files, segment_bytes: u64, last: &LastSegment) -> Result<Segme
             changes,
             ..BatchHeader::default()
         };
-        chain = stamp(header, &mut batch);
-        bytes.extend_from_slice(&batch);
+        let mut batch = BatchWriter::new(Vec::new());
+        chain = batch.stamp(header);
+        bytes.extend_from_slice(&batch.into_buffer());
         next_batch += 1;
     }
     let content = &bytes[HEAD_BYTES..];
@@ -209,9 +225,9 @@ fn rehome(files: &Files, segment_bytes: u64, last: &LastSegment) -> Result<Segme
         ..*head
     };
     let aside = format!("{name}{ASIDE_SUFFIX}");
-    let file = zero_filled(files, &aside, head.file_bytes, &AtomicBool::new(false))?;
-    let file = file.expect("nobody stops this one");
+    let file = files.open(&aside, OpenMode::Create)?;
     file.write_at(content, HEAD_BYTES as u64)?;
+    zero(&file, bytes.len() as u64, head.file_bytes)?;
     Segment::publish(files, &aside, file.clone(), &head)?;
     let end = (bytes.len() as u64, next_batch, chain);
     Ok(Segment::new(file.renamed(files, &name), &head, end))
@@ -219,7 +235,7 @@ fn rehome(files: &Files, segment_bytes: u64, last: &LastSegment) -> Result<Segme
 
 /// Finishes a rotation that ended before its last step. Whether the seal that is missing was never
 /// written or was lost, the successor is there.
-fn seal_the_one_before(files: &Files, before: Option<&ReadSegment>) -> Result<(), StorageError> {
+fn seal_the_one_before(files: &Files, before: Option<&ClosedSegment>) -> Result<(), StorageError> {
     match before {
         Some(before) if !before.is_sealed => {
             let file = files.open(&segment::name(before.head.number), OpenMode::Write)?;

@@ -8,15 +8,12 @@
 //! behind some byte. Everything else is damage.
 
 use super::format::{
-    BatchHeader, HEAD_BYTES, SECTOR_BYTES, SegmentHead, extent, is_cut_short, is_header_cut_short,
-    is_zero,
+    BatchHeader, HEAD_BYTES, SECTOR_BYTES, SegmentHead, is_cut_short, is_header_cut_short, is_zero,
 };
 
-/// What stands at the next position.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Found<'a> {
-    /// A good batch: its header and all its bytes.
-    Batch(BatchHeader, &'a [u8]),
+/// What stands behind the last batch of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
     /// The seal: the segment ends here, and another one follows.
     Seal,
     /// Zeros to the end of the file.
@@ -36,25 +33,41 @@ pub(crate) struct Defect {
     pub(crate) last_batch: Option<u64>,
 }
 
-/// A position in a segment.
-pub(crate) struct Scan<'a> {
-    bytes: &'a [u8],
+/// A position in a segment. Its bytes are the caller's.
+pub(crate) struct Scan {
     salt: u64,
     at: usize,
     number: u64,
     chain: u32,
 }
 
-impl<'a> Scan<'a> {
-    /// Begins behind the head of the segment whose bytes are `bytes`.
-    pub(crate) fn new(bytes: &'a [u8], head: &SegmentHead) -> Self {
+impl Scan {
+    /// Begins behind the head of a segment.
+    pub(crate) fn new(head: &SegmentHead) -> Self {
         Self {
-            bytes,
             salt: head.salt,
             at: HEAD_BYTES,
             number: head.first_batch,
             chain: head.previous_chain,
         }
+    }
+
+    /// Goes on at `at`, behind something that is wrong, where `header` is the next that is good.
+    pub(crate) fn skip_to(&mut self, at: usize, header: &BatchHeader) {
+        assert!(at > self.at && header.number >= self.number, "a later batch is further on");
+        (self.at, self.number, self.chain) = (at, header.number, header.previous_chain);
+    }
+
+    /// The first batch or seal of this file in `rest`, which begins at the position, behind the one
+    /// that belongs here; and where in the file it is.
+    pub(crate) fn later(&self, rest: &[u8]) -> Option<(usize, BatchHeader)> {
+        let headers = rest.chunks(SECTOR_BYTES).enumerate().skip(1);
+        let is_later =
+            |header: &BatchHeader| header.salt == self.salt && header.number >= self.number;
+        headers
+            .filter_map(|(nth, sector)| Some((nth, BatchHeader::decode(sector)?.0)))
+            .find(|(_, header)| is_later(header))
+            .map(|(nth, header)| (self.at + SECTOR_BYTES * nth, header))
     }
 
     /// Where the next batch begins, in bytes from the start of the file.
@@ -72,13 +85,27 @@ impl<'a> Scan<'a> {
         self.chain
     }
 
-    /// Looks at the next position, and steps over it if it is a batch.
-    pub(crate) fn advance(&mut self) -> Result<Found<'a>, Defect> {
-        let rest = &self.bytes[self.at.min(self.bytes.len())..];
-        if rest.len() < SECTOR_BYTES {
-            return if is_zero(rest) { Ok(Found::Nothing) } else { Err(self.defect("garbage")) };
+    /// The next batch and its header, if it is good and `rest`, which begins at the position, has all
+    /// of it; steps over it then.
+    pub(crate) fn batch<'a>(&mut self, rest: &'a [u8]) -> Option<(BatchHeader, &'a [u8])> {
+        let (header, chain) = BatchHeader::decode(rest)?;
+        if header.is_seal || self.check_order(&header).is_err() {
+            return None;
         }
-        let Some((header, chain)) = BatchHeader::decode(rest) else {
+        let batch = rest.get(..header.extent()).filter(|batch| header.body_is_good(batch))?;
+        self.at += batch.len();
+        self.number += 1;
+        self.chain = chain;
+        Some((header, batch))
+    }
+
+    /// What stands at the position, where [`batch`](Self::batch) found no good one. `rest` is
+    /// everything from here to the end of the file.
+    pub(crate) fn judge(&self, rest: &[u8]) -> Result<End, Defect> {
+        if rest.len() < SECTOR_BYTES {
+            return if is_zero(rest) { Ok(End::Nothing) } else { Err(self.defect("garbage")) };
+        }
+        let Some((header, _)) = BatchHeader::decode(rest) else {
             return self.without_header(rest);
         };
         self.check_order(&header)?;
@@ -88,17 +115,12 @@ impl<'a> Scan<'a> {
         let Some((batch, behind)) = rest.split_at_checked(header.extent()) else {
             return Err(self.defect(format!("{header} is longer than the file")));
         };
-        if header.body_is_good(batch) {
-            self.at += batch.len();
-            self.number += 1;
-            self.chain = chain;
-            return Ok(Found::Batch(header, batch));
-        }
+        assert!(!header.body_is_good(batch), "a good batch is not the end");
         if !is_zero(behind) {
             return Err(self.defect(format!("the body of {header} is wrong, and more follows")));
         }
         if is_cut_short(&header, batch) {
-            return Ok(Found::Torn);
+            return Ok(End::Torn);
         }
         let what = format!("the body of {header}, the last of the file, is wrong");
         Err(Defect { last_batch: Some(self.number), ..self.defect(what) })
@@ -119,52 +141,41 @@ impl<'a> Scan<'a> {
         Ok(())
     }
 
-    fn seal(&self, header: &BatchHeader, rest: &'a [u8]) -> Result<Found<'a>, Defect> {
+    fn seal(&self, header: &BatchHeader, rest: &[u8]) -> Result<End, Defect> {
         let (frame, behind) = rest.split_at(SECTOR_BYTES);
         if !is_zero(behind) {
             return Err(self.defect("something follows the seal"));
         }
         if header.extent() == SECTOR_BYTES && header.body_is_good(frame) {
-            return Ok(Found::Seal);
+            return Ok(End::Seal);
         }
         if is_cut_short(header, frame) {
-            Ok(Found::Torn)
+            Ok(End::Torn)
         } else {
             Err(self.defect("the seal is wrong"))
         }
     }
 
     /// No good header here: the end, a torn write that lacks its first sector, or damage.
-    fn without_header(&self, rest: &[u8]) -> Result<Found<'a>, Defect> {
+    fn without_header(&self, rest: &[u8]) -> Result<End, Defect> {
         let number = self.number;
         let (first, behind) = rest.split_at(SECTOR_BYTES);
-        if let Some(offset) = self.later_header(behind) {
+        // A later one proves that the current one was synced; the current one itself has no business
+        // there. Nobody can know the salt and write such bytes into an entry, except by copying what
+        // is in the file already; and those have lower numbers.
+        if let Some((offset, _)) = self.later(rest) {
             let what = format!("batch {number} is unreadable, and a later one follows at {offset}");
             return Err(self.defect(what));
         }
         if is_zero(first) {
-            return Ok(if is_zero(behind) { Found::Nothing } else { Found::Torn });
+            return Ok(if is_zero(behind) { End::Nothing } else { End::Torn });
         }
         if is_zero(behind) && is_header_cut_short(first, self.salt, number) {
-            return Ok(Found::Torn);
+            return Ok(End::Torn);
         }
         // This sector was written, as far as the header goes, and then it was hurt.
         let what = format!("the header of batch {number}, the last of the file, is wrong");
         Err(Defect { last_batch: Some(number), ..self.defect(what) })
-    }
-
-    /// Where behind the current position a batch or seal of this file begins. A later one proves
-    /// that the current one was synced; the current one itself has no business there.
-    ///
-    /// Nobody can know the salt and write such bytes into an entry, except by copying what is in
-    /// the file already; and those have lower numbers.
-    fn later_header(&self, behind: &[u8]) -> Option<usize> {
-        let is_later = |sector: &[u8]| {
-            BatchHeader::decode(sector)
-                .is_some_and(|(header, _)| header.salt == self.salt && header.number >= self.number)
-        };
-        let position = behind.chunks(SECTOR_BYTES).position(is_later)?;
-        Some(self.at + SECTOR_BYTES * (position + 1))
     }
 
     fn defect(&self, what: impl Into<String>) -> Defect {
@@ -172,17 +183,10 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// How many bytes the entries of a good batch take.
-pub(crate) fn payload<'a>(header: &BatchHeader, batch: &'a [u8]) -> &'a [u8] {
-    assert_eq!(batch.len(), extent(header.payload_bytes as usize), "the scan cut it out");
-    let at = super::format::BATCH_HEADER_BYTES;
-    &batch[at..at + header.payload_bytes as usize]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::format::{Identity, StateCopy, begin_batch, stamp};
+    use crate::disk::format::{BatchWriter, Identity, StateCopy};
 
     fn head() -> SegmentHead {
         SegmentHead {
@@ -199,23 +203,31 @@ mod tests {
 
     fn segment(headers: &[BatchHeader]) -> Vec<u8> {
         let mut bytes = vec![0; HEAD_BYTES];
-        let mut batch = Vec::new();
         for header in headers {
-            begin_batch(&mut batch);
-            stamp(*header, &mut batch);
-            bytes.extend_from_slice(&batch);
+            let mut batch = BatchWriter::new(Vec::new());
+            batch.stamp(*header);
+            bytes.extend_from_slice(&batch.to_vec());
         }
         bytes.resize(8192, 0);
         bytes
+    }
+
+    /// What stands at the beginning of a segment.
+    fn judge(bytes: &[u8]) -> Result<End, Defect> {
+        let mut scan = Scan::new(&head());
+        assert_eq!(scan.batch(&bytes[HEAD_BYTES..]), None);
+        scan.judge(&bytes[HEAD_BYTES..])
     }
 
     #[test]
     fn a_good_header_in_the_wrong_place_is_damage() {
         let good = BatchHeader { salt: 77, number: 5, previous_chain: 6, ..BatchHeader::default() };
         let bytes = segment(&[good]);
-        let mut scan = Scan::new(&bytes, &head());
-        assert!(matches!(scan.advance(), Ok(Found::Batch(header, _)) if header.number == 5));
-        assert_eq!(scan.advance(), Ok(Found::Nothing));
+        let mut scan = Scan::new(&head());
+        assert!(scan.batch(&bytes[HEAD_BYTES..HEAD_BYTES + 511]).is_none(), "not all of it");
+        assert_eq!(scan.batch(&bytes[HEAD_BYTES..]).unwrap().0.number, 5);
+        assert_eq!(scan.at(), HEAD_BYTES + SECTOR_BYTES);
+        assert_eq!(scan.judge(&bytes[scan.at()..]), Ok(End::Nothing));
         for (wrong, what) in [
             (BatchHeader { salt: 78, ..good }, "another file"),
             (BatchHeader { number: 4, ..good }, "where batch 5 belongs"),
@@ -223,7 +235,7 @@ mod tests {
             (BatchHeader { previous_chain: 7, ..good }, "where batch 5 belongs"),
         ] {
             let bytes = segment(&[wrong]);
-            let defect = Scan::new(&bytes, &head()).advance().unwrap_err();
+            let defect = judge(&bytes).unwrap_err();
             assert!(defect.what.contains(what), "{}", defect.what);
             assert_eq!((defect.offset, defect.last_batch), (HEAD_BYTES, None));
         }
@@ -239,11 +251,11 @@ mod tests {
             bytes
         };
         for at in [1, 4, 20, 100, 143] {
-            assert_eq!(Scan::new(&cut(at), &head()).advance(), Ok(Found::Torn), "cut at {at}");
+            assert_eq!(judge(&cut(at)), Ok(End::Torn), "cut at {at}");
             for wrong in [0, 9, 17] {
                 let mut bytes = cut(at);
                 bytes[HEAD_BYTES + wrong] ^= 0x10;
-                let defect = Scan::new(&bytes, &head()).advance().unwrap_err();
+                let defect = judge(&bytes).unwrap_err();
                 assert_eq!(defect.last_batch, Some(5), "cut at {at}, wrong at {wrong}");
             }
         }
@@ -255,10 +267,10 @@ mod tests {
         let bytes = segment(&[BatchHeader { salt: 78, number: 9, ..BatchHeader::default() }]);
         let mut shifted = vec![0; HEAD_BYTES + SECTOR_BYTES];
         shifted.extend_from_slice(&bytes[HEAD_BYTES..8192 - SECTOR_BYTES]);
-        assert_eq!(Scan::new(&shifted, &head()).advance(), Ok(Found::Torn));
+        assert_eq!(judge(&shifted), Ok(End::Torn));
         let same_life = segment(&[BatchHeader { salt: 77, number: 9, ..BatchHeader::default() }]);
         shifted[HEAD_BYTES + SECTOR_BYTES..].copy_from_slice(&same_life[HEAD_BYTES..7680]);
-        let defect = Scan::new(&shifted, &head()).advance().unwrap_err();
+        let defect = judge(&shifted).unwrap_err();
         assert!(defect.what.contains("a later one follows at 4608"), "{}", defect.what);
     }
 }

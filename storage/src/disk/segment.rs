@@ -4,13 +4,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::files::{File, Files};
 use super::format::{
-    BatchHeader, HEAD_BYTES, Identity, SECTOR_BYTES, SegmentHead, seal_frame, stamp,
+    BatchHeader, BatchWriter, HEAD_BYTES, Identity, SECTOR_BYTES, SegmentHead, seal_frame,
 };
 use crate::StorageError;
 use crate::fs::OpenMode;
 
 /// How much is zeroed with one write.
 const ZERO_BYTES: usize = 256 * 1024;
+/// How much is zeroed with one sync, when that is done beside other work: what the log's own syncs
+/// may have to wait for.
+const ZERO_SYNC_BYTES: u64 = 1 << 20;
 
 /// The name of segment `number`.
 pub(crate) fn name(number: u64) -> String {
@@ -26,8 +29,7 @@ pub(crate) fn number_of(name: &str) -> Option<u64> {
     digits.parse().ok()
 }
 
-/// Makes a file of `file_bytes` zeros and syncs it: a segment without a head. Gives up, with
-/// `None`, as soon as `stop` is set.
+/// Makes a file of `file_bytes` zeros and syncs it: a segment without a head.
 ///
 /// Writing zeros, instead of asking the file system to reserve room, is what makes the sync of a
 /// later append a plain data write.
@@ -35,21 +37,42 @@ pub(crate) fn zero_filled(
     files: &Files,
     name: &str,
     file_bytes: u64,
+) -> Result<File, StorageError> {
+    let file = files.open(name, OpenMode::Create)?;
+    zero(&file, 0, file_bytes)?;
+    file.sync()?;
+    Ok(file)
+}
+
+/// The same beside other work: in steps small enough that others get at the disk between them.
+/// Gives up, with `None`, as soon as `stop` is set.
+pub(crate) fn zero_filled_gently(
+    files: &Files,
+    name: &str,
+    file_bytes: u64,
     stop: &AtomicBool,
 ) -> Result<Option<File>, StorageError> {
     let file = files.open(name, OpenMode::Create)?;
-    let zeros = vec![0; ZERO_BYTES.min(file_bytes as usize)];
-    let mut at = 0;
-    while at < file_bytes {
+    for from in (0..file_bytes).step_by(ZERO_SYNC_BYTES as usize) {
         if stop.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        let len = (file_bytes - at).min(zeros.len() as u64);
+        zero(&file, from, file_bytes.min(from + ZERO_SYNC_BYTES))?;
+        file.sync()?;
+    }
+    Ok(Some(file))
+}
+
+/// Writes zeros, without a sync.
+pub(crate) fn zero(file: &File, from: u64, to: u64) -> Result<(), StorageError> {
+    let zeros = vec![0; ZERO_BYTES.min((to - from) as usize)];
+    let mut at = from;
+    while at < to {
+        let len = (to - at).min(zeros.len() as u64);
         file.write_at(&zeros[..len as usize], at)?;
         at += len;
     }
-    file.sync()?;
-    Ok(Some(file))
+    Ok(())
 }
 
 /// The segment that takes the next batch.
@@ -120,20 +143,23 @@ impl Segment {
         self.at * 2 > self.file_bytes
     }
 
-    /// Completes the batch whose entries are in `buffer` and makes it durable: one write, one sync.
+    /// Completes the batch and makes it durable: one write, one sync.
     pub(crate) fn append(
         &mut self,
         header: BatchHeader,
-        buffer: &mut Vec<u8>,
+        batch: &mut BatchWriter<'_>,
     ) -> Result<(), StorageError> {
+        let len = batch.extent();
+        assert!(self.has_room(len), "the writer rotates before a batch that does not fit");
         let previous_chain = self.chain;
         let number = self.next_batch;
-        let header = BatchHeader { salt: self.salt, number, previous_chain, ..header };
-        let chain = stamp(header, buffer);
-        assert!(self.has_room(buffer.len()), "the writer rotates before a batch that does not fit");
-        self.file.write_at(buffer, self.at)?;
+        let chain = batch.stamp(BatchHeader { salt: self.salt, number, previous_chain, ..header });
+        match &mut *batch.slices() {
+            [whole] => self.file.write_at(whole, self.at)?,
+            pieces => self.file.write_pieces_at(pieces, self.at)?,
+        }
         self.file.sync()?;
-        self.at += buffer.len() as u64;
+        self.at += len as u64;
         self.next_batch += 1;
         self.chain = chain;
         Ok(())

@@ -9,7 +9,7 @@ use super::files::{File, Files};
 use super::format::{
     BlockFault, CHUNK_BYTES, FOOTER_BYTES, HEAD_BYTES, SnapshotFooter, SnapshotHead, SnapshotRef,
 };
-use crate::fs::OpenMode;
+use crate::fs::{Load, OpenMode};
 use crate::{
     EntryId, Snapshot, SnapshotBytes, SnapshotMeta, SnapshotStage, SnapshotWriter, StagedSnapshot,
     StorageError,
@@ -177,7 +177,7 @@ fn content(
 ) -> Result<Arc<dyn SnapshotBytes>, StorageError> {
     if map {
         let len = usize::try_from(content_bytes).expect("a file we wrote fits the address space");
-        return file.map(HEAD_BYTES as u64, len);
+        return file.map(HEAD_BYTES as u64, len, Load::Ahead);
     }
     Ok(Arc::new(file.read_at(HEAD_BYTES as u64, content_bytes)?))
 }
@@ -190,7 +190,30 @@ pub(crate) fn open(
     cluster_id: u64,
     map: bool,
 ) -> Result<Snapshot, StorageError> {
-    let name = name(reference.last_included);
+    let is_meant = |footer: &SnapshotFooter, crc: u32| {
+        crc == reference.footer_crc && footer.content_bytes == reference.content_bytes
+    };
+    verified(files, reference.last_included, cluster_id, map, is_meant)
+}
+
+/// Opens the snapshot up to `last_included`, and verifies all of it, whether or not the log knows of
+/// it.
+pub(crate) fn open_alone(
+    files: &Files,
+    last_included: EntryId,
+    cluster_id: u64,
+) -> Result<Snapshot, StorageError> {
+    verified(files, last_included, cluster_id, true, |_, _| true)
+}
+
+fn verified(
+    files: &Files,
+    last_included: EntryId,
+    cluster_id: u64,
+    map: bool,
+    is_meant: impl FnOnce(&SnapshotFooter, u32) -> bool,
+) -> Result<Snapshot, StorageError> {
+    let name = name(last_included);
     let damaged = |offset: u64, what: &str| files.damaged(&name, offset, what);
     let Some(file) = files.open_existing(&name)? else {
         return Err(damaged(0, "it is missing"));
@@ -206,15 +229,14 @@ pub(crate) fn open(
     };
     let head = SnapshotHead::decode(&file.read_at(0, HEAD_BYTES as u64)?);
     let head = head.map_err(|why| fault(0, why))?;
-    if head != (SnapshotHead { cluster_id, last_included: reference.last_included }) {
+    if head != (SnapshotHead { cluster_id, last_included }) {
         return Err(damaged(0, "it is another snapshot than its name says"));
     }
     let footer_at = len - FOOTER_BYTES as u64;
     let footer = SnapshotFooter::decode(&file.read_at(footer_at, FOOTER_BYTES as u64)?);
     let (footer, crc) = footer.map_err(|why| fault(footer_at, why))?;
-    if crc != reference.footer_crc
-        || footer.last_included != reference.last_included
-        || footer.content_bytes != reference.content_bytes
+    if !is_meant(&footer, crc)
+        || footer.last_included != last_included
         || footer.file_bytes() != Some(len)
     {
         return Err(damaged(footer_at, "it is not the snapshot that the log refers to"));
@@ -228,10 +250,7 @@ pub(crate) fn open(
     verify_content(&file, footer.content_bytes, crcs, |at| {
         damaged(at, "the checksum of the content does not match")
     })?;
-    let meta = SnapshotMeta {
-        last_included: reference.last_included,
-        configuration: configuration.into(),
-    };
+    let meta = SnapshotMeta { last_included, configuration: configuration.into() };
     Ok(Snapshot::new(meta, content(&file, footer.content_bytes, map)?))
 }
 

@@ -1,6 +1,7 @@
-//! The next segment, filled with zeros ahead of time by a thread of its own, so that the writer does
-//! not wait for it. Its only promise is to help: without a spare, the writer makes one itself.
+//! The next segments, filled with zeros ahead of time by a thread of their own, so that the writer
+//! does not wait for it. Their only promise is to help: without one, the writer makes it itself.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -8,13 +9,18 @@ use std::thread::JoinHandle;
 use parking_lot::{Condvar, Mutex};
 
 use super::files::{File, Files};
-use super::segment::zero_filled;
+use super::segment::zero_filled_gently;
 
-/// The name of the spare: not a segment's, and one that the next opening removes.
-pub(crate) const SPARE: &str = "spare.tmp";
+/// How many are kept ready for a log that grows.
+pub(crate) const SPARES_MAX: usize = 2;
 
-/// At most one spare segment, and the thread that makes it.
-pub(crate) struct Spare {
+/// The name of a spare: not a segment's, and one that the next opening removes.
+fn name(number: u64) -> String {
+    format!("spare-{number}.tmp")
+}
+
+/// The spare segments, and the thread that makes them.
+pub(crate) struct Spares {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
@@ -23,77 +29,78 @@ struct Shared {
     files: Arc<Files>,
     file_bytes: u64,
     state: Mutex<State>,
-    /// Notified when `state` comes to or leaves [`State::Wanted`], or `stopping` is set. The thread
-    /// waits for work; tests wait for its end.
+    /// Notified when `state` changes, or `stopping` is set. The thread waits for work, the writer
+    /// for the spare that is being made.
     changed: Condvar,
     stopping: AtomicBool,
 }
 
-enum State {
-    /// There is none, and none is wanted.
-    Idle,
-    /// The thread is to make one, or is at it.
-    Wanted,
-    /// Here it is.
-    Ready(File),
+#[derive(Default)]
+struct State {
+    /// Names and files, oldest first.
+    ready: VecDeque<(String, File)>,
+    /// How many are still to be made, the one in the making included.
+    missing: usize,
+    /// How many were begun.
+    begun: u64,
+    /// The thread has ended: there will be no more.
+    is_over: bool,
 }
 
-impl Spare {
+impl Spares {
     /// Spares of `file_bytes` bytes. Nothing is made before it is asked for.
     pub(crate) fn new(files: Arc<Files>, file_bytes: u64) -> Self {
         let shared = Arc::new(Shared {
             files,
             file_bytes,
-            state: Mutex::new(State::Idle),
+            state: Mutex::default(),
             changed: Condvar::new(),
             stopping: AtomicBool::new(false),
         });
         Self { shared, thread: None }
     }
 
-    /// Asks for a spare, unless there is one or one is on its way. Does not wait.
-    pub(crate) fn prepare(&mut self) {
+    /// Asks for `count` spares, those that are ready or on their way included. Does not wait.
+    pub(crate) fn prepare(&mut self, count: usize) {
+        assert!(count <= SPARES_MAX, "{count} spares are more than anyone keeps");
+        let is_new = {
+            let mut state = self.shared.state.lock();
+            let missing = count.saturating_sub(state.ready.len());
+            let is_new = missing > state.missing && !state.is_over;
+            if is_new {
+                state.missing = missing;
+            }
+            is_new
+        };
+        if !is_new {
+            return;
+        }
+        self.shared.changed.notify_all();
         if self.thread.is_none() {
             let shared = Arc::clone(&self.shared);
             let thread = std::thread::Builder::new().name("oarlock-spare".to_owned());
             match thread.spawn(move || shared.run()) {
                 Ok(thread) => self.thread = Some(thread),
-                Err(error) => return log::warn!("no thread for spare segments: {error}"),
-            }
-        }
-        let mut state = self.shared.state.lock();
-        if matches!(*state, State::Idle) {
-            *state = State::Wanted;
-            drop(state);
-            self.shared.changed.notify_all();
-        }
-    }
-
-    /// Takes the spare, if it is ready; its name is [`SPARE`].
-    pub(crate) fn take(&self) -> Option<File> {
-        let mut state = self.shared.state.lock();
-        match std::mem::replace(&mut *state, State::Idle) {
-            State::Ready(file) => Some(file),
-            other => {
-                *state = other;
-                None
+                Err(error) => {
+                    log::warn!("no thread for spare segments: {error}");
+                    self.shared.state.lock().missing = 0;
+                }
             }
         }
     }
-}
 
-#[cfg(test)]
-impl Spare {
-    /// Waits until what was asked for is made, or has failed.
-    pub(crate) fn wait(&self) {
+    /// Takes a spare and its name; waits for the one that is being made, if none is ready. `None` if
+    /// none was asked for, or it could not be made.
+    pub(crate) fn take(&self) -> Option<(String, File)> {
         let mut state = self.shared.state.lock();
-        while matches!(*state, State::Wanted) {
+        while state.ready.is_empty() && state.missing > 0 {
             self.shared.changed.wait(&mut state);
         }
+        state.ready.pop_front()
     }
 }
 
-impl Drop for Spare {
+impl Drop for Spares {
     fn drop(&mut self) {
         let Some(thread) = self.thread.take() else { return };
         {
@@ -108,29 +115,50 @@ impl Drop for Spare {
     }
 }
 
+/// Whatever ends the thread, a panic included: nobody waits for a spare that does not come.
+struct NoMore<'a>(&'a Shared);
+
+impl Drop for NoMore<'_> {
+    fn drop(&mut self) {
+        {
+            let mut state = self.0.state.lock();
+            state.missing = 0;
+            state.is_over = true;
+        }
+        self.0.changed.notify_all();
+    }
+}
+
 impl Shared {
     fn run(&self) {
-        while self.wait_until_wanted() {
-            let made = zero_filled(&self.files, SPARE, self.file_bytes, &self.stopping);
-            let next = match made {
-                Ok(Some(file)) => State::Ready(file),
-                Ok(None) => State::Idle,
+        let _no_more = NoMore(self);
+        while let Some(number) = self.wait_until_wanted() {
+            let name = name(number);
+            let made = zero_filled_gently(&self.files, &name, self.file_bytes, &self.stopping);
+            let mut state = self.state.lock();
+            match made {
+                Ok(Some(file)) => {
+                    state.ready.push_back((name, file));
+                    state.missing -= 1;
+                }
+                Ok(None) => state.missing = 0,
                 Err(error) => {
                     log::warn!("no spare segment: {error}");
-                    State::Idle
+                    state.missing = 0;
                 }
-            };
-            *self.state.lock() = next;
+            }
+            drop(state);
             self.changed.notify_all();
         }
     }
 
-    /// False once the owner is going away.
-    fn wait_until_wanted(&self) -> bool {
+    /// The number of the spare to be made; `None` once the owner is going away.
+    fn wait_until_wanted(&self) -> Option<u64> {
         let mut state = self.state.lock();
-        while !matches!(*state, State::Wanted) && !self.stopping.load(Ordering::Relaxed) {
+        while state.missing == 0 && !self.stopping.load(Ordering::Relaxed) {
             self.changed.wait(&mut state);
         }
-        !self.stopping.load(Ordering::Relaxed)
+        state.begun += 1;
+        (!self.stopping.load(Ordering::Relaxed)).then_some(state.begun)
     }
 }

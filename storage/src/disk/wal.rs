@@ -2,15 +2,13 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use super::files::{File, Files};
 use super::format::{
-    BatchHeader, Changes, HEAD_BYTES, SECTOR_BYTES, SegmentHead, StateCopy, begin_batch, extent,
-    push_entry,
+    BatchHeader, BatchWriter, Changes, HEAD_BYTES, SECTOR_BYTES, SegmentHead, StateCopy,
 };
 use super::segment::{self, Segment, zero_filled};
-use super::spare::{SPARE, Spare};
+use super::spare::{SPARES_MAX, Spares};
 use crate::{Entry, EntryId, StorageError};
 
 /// A write buffer larger than this is given back after use.
@@ -29,7 +27,7 @@ pub(crate) struct Wal {
     files: Arc<Files>,
     segment_bytes: u64,
     /// None if spares are not to be made ahead.
-    spare: Option<Spare>,
+    spares: Option<Spares>,
     /// Oldest first; numbers are contiguous, up to the one before `active`.
     closed: VecDeque<Closed>,
     active: Segment,
@@ -44,8 +42,8 @@ impl Wal {
         closed: VecDeque<Closed>,
         active: Segment,
     ) -> Self {
-        let spare = prepare_spares.then(|| Spare::new(Arc::clone(&files), segment_bytes));
-        Self { files, segment_bytes, spare, closed, active, buffer: Vec::new() }
+        let spares = prepare_spares.then(|| Spares::new(Arc::clone(&files), segment_bytes));
+        Self { files, segment_bytes, spares, closed, active, buffer: Vec::new() }
     }
 
     /// Makes one batch durable and returns its number. `state` is what all batches before it add up
@@ -56,12 +54,11 @@ impl Wal {
         changes: Changes,
         entries: &[Entry],
     ) -> Result<u64, StorageError> {
-        let mut buffer = std::mem::take(&mut self.buffer);
-        begin_batch(&mut buffer);
+        let mut batch = BatchWriter::new(std::mem::take(&mut self.buffer));
         for entry in entries {
-            push_entry(&mut buffer, entry);
+            batch.push(entry);
         }
-        let len = extent(buffer.len() - super::format::BATCH_HEADER_BYTES);
+        let len = batch.extent();
         if !self.active.has_room(len) {
             self.rotate(state, len)?;
         }
@@ -73,14 +70,15 @@ impl Wal {
             ..BatchHeader::default()
         };
         let number = self.active.next_batch();
-        self.active.append(header, &mut buffer)?;
+        self.active.append(header, &mut batch)?;
+        let buffer = batch.into_buffer();
         if buffer.capacity() <= BUFFER_BYTES_KEPT {
             self.buffer = buffer;
         }
-        if let Some(spare) = &mut self.spare
+        if let Some(spares) = &mut self.spares
             && self.active.is_half_full()
         {
-            spare.prepare();
+            spares.prepare(1);
         }
         Ok(number)
     }
@@ -109,19 +107,23 @@ impl Wal {
         self.active.seal()?;
         self.closed.push_back(Closed { number: self.active.number, last_index: state.last_index });
         self.active = new;
+        // A log that needed one segment more is likely to need others, and soon.
+        if let Some(spares) = &mut self.spares {
+            spares.prepare(SPARES_MAX);
+        }
         Ok(())
     }
 
     /// A zero-filled file and its name.
     fn blank(&self, number: u64, file_bytes: u64) -> Result<(String, File), StorageError> {
         if file_bytes == self.segment_bytes
-            && let Some(file) = self.spare.as_ref().and_then(Spare::take)
+            && let Some(spare) = self.spares.as_ref().and_then(Spares::take)
         {
-            return Ok((SPARE.to_owned(), file));
+            return Ok(spare);
         }
         let aside = format!("{}.tmp", segment::name(number));
-        let file = zero_filled(&self.files, &aside, file_bytes, &AtomicBool::new(false))?;
-        Ok((aside, file.expect("nobody stops this one")))
+        let file = zero_filled(&self.files, &aside, file_bytes)?;
+        Ok((aside, file))
     }
 
     /// Removes the oldest segments as long as the log up to `floor` covers what is in them. Their

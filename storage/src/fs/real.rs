@@ -1,12 +1,12 @@
 //! The operating system's files, through the standard library alone.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, IoSlice, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Fs, FsFile, LockGuard, OpenMode};
+use super::{Fs, FsFile, Load, LockGuard, OpenMode};
 use crate::SnapshotBytes;
 use crate::disk::mmap;
 
@@ -67,11 +67,23 @@ impl Fs for RealFs {
         // Not truncated: until it is locked, its text belongs to the owner.
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create(true).truncate(false).open(path)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Box::new(RealLock(file))),
-            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
-            Err(TryLockError::Error(error)) => Err(error),
+        try_lock(file)
+    }
+
+    fn lock_to_read(&self, path: &Path) -> io::Result<Option<Box<dyn LockGuard>>> {
+        match File::open(path) {
+            Ok(file) => try_lock(file).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
         }
+    }
+}
+
+fn try_lock(file: File) -> io::Result<Box<dyn LockGuard>> {
+    match file.try_lock() {
+        Ok(()) => Ok(Box::new(RealLock(file))),
+        Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 
@@ -90,6 +102,20 @@ impl FsFile for RealFile {
         self.0.write_all_at(bytes, offset)
     }
 
+    fn write_pieces_at(&self, mut pieces: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
+        let mut file = &self.0;
+        file.seek(SeekFrom::Start(offset))?;
+        while !pieces.is_empty() {
+            match file.write_vectored(pieces) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => IoSlice::advance_slices(&mut pieces, written),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         self.0.sync_data()
     }
@@ -100,8 +126,8 @@ impl FsFile for RealFile {
         self.0.set_permissions(permissions)
     }
 
-    fn map(&self, offset: u64, len: usize) -> io::Result<Arc<dyn SnapshotBytes>> {
-        mmap::map(&self.0, offset, len)
+    fn map(&self, offset: u64, len: usize, load: Load) -> io::Result<Arc<dyn SnapshotBytes>> {
+        mmap::map(&self.0, offset, len, load)
     }
 }
 
@@ -112,5 +138,25 @@ impl LockGuard for RealLock {
     fn describe(&self, text: &str) -> io::Result<()> {
         self.0.set_len(0)?;
         self.0.write_all_at(text.as_bytes(), 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_written_behind_each_other_however_many_there_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = RealFs.open(&dir.path().join("f"), OpenMode::Create).unwrap();
+        // More than the system takes with one call.
+        let pieces: Vec<Vec<u8>> = (0..3000_usize).map(|i| vec![i as u8; i % 7]).collect();
+        let mut slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+        file.write_pieces_at(&mut slices, 5).unwrap();
+        let expected = pieces.concat();
+        let mut found = vec![0; expected.len()];
+        file.read_exact_at(&mut found, 5).unwrap();
+        assert!(found == expected);
+        assert_eq!(file.len().unwrap(), 5 + expected.len() as u64);
     }
 }

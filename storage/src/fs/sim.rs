@@ -313,4 +313,8 @@ impl Fs for SimFs {
         disk.is_locked = true;
         Ok(Box::new(file::SimLock(Arc::clone(&self.0))))
     }
+
+    fn lock_to_read(&self, path: &Path) -> io::Result<Option<Box<dyn LockGuard>>> {
+        self.lock(path).map(Some)
+    }
 }

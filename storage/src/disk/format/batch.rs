@@ -10,12 +10,12 @@ use super::SECTOR_BYTES;
 use super::block::{get_u32, get_u64, put_u32, put_u64};
 use super::is_zero;
 use super::segment_head::SnapshotRef;
-use crate::{Entry, EntryId, HardState};
+use crate::{EntryId, HardState};
 
 /// The length of a batch's header.
 pub(crate) const BATCH_HEADER_BYTES: usize = 144;
 /// The length of the trailer: the last bytes of the last sector.
-const TRAILER_BYTES: usize = 8;
+pub(super) const TRAILER_BYTES: usize = 8;
 /// The last byte of a header, and of a batch: where it is zero, the write was cut short before it.
 /// Half of its bits are set, so that no damage of a bit or two passes for that.
 const END: u8 = 0xa5;
@@ -115,7 +115,7 @@ impl BatchHeader {
     }
 
     /// Writes the header into the first bytes of `block`; returns its CRC, the new chain value.
-    fn encode(&self, block: &mut [u8]) -> u32 {
+    pub(super) fn encode(&self, block: &mut [u8]) -> u32 {
         let block = &mut block[..BATCH_HEADER_BYTES];
         block.fill(0);
         put_u32(block, 0, MAGIC);
@@ -204,20 +204,33 @@ pub(crate) fn extent(payload_bytes: usize) -> usize {
     (BATCH_HEADER_BYTES + payload_bytes + TRAILER_BYTES).next_multiple_of(SECTOR_BYTES)
 }
 
-/// How many sectors of `batch` are all zero.
-fn zero_sectors(batch: &[u8]) -> u32 {
-    batch.chunks(SECTOR_BYTES).filter(|sector| is_zero(sector)).count() as u32
+/// How many of the sectors that `runs` fill one after the other are all zero.
+pub(super) fn zero_sectors<'a>(runs: impl IntoIterator<Item = &'a [u8]>) -> u32 {
+    let (mut zeros, mut missing, mut is_zero_so_far) = (0, SECTOR_BYTES, true);
+    for mut run in runs {
+        while !run.is_empty() {
+            let (now, later) = run.split_at(run.len().min(missing));
+            is_zero_so_far = is_zero_so_far && is_zero(now);
+            missing -= now.len();
+            if missing == 0 {
+                zeros += u32::from(is_zero_so_far);
+                (missing, is_zero_so_far) = (SECTOR_BYTES, true);
+            }
+            run = later;
+        }
+    }
+    zeros
 }
 
 /// The trailer of a batch. It ends with [`END`], so that a missing end always shows.
-fn trailer(salt: u64, number: u64) -> u64 {
+pub(super) fn trailer(salt: u64, number: u64) -> u64 {
     (salt ^ number) & (u64::MAX >> 8) | u64::from(END) << 56
 }
 
 /// Whether `batch`, with a good header and a bad body, was cut short: sectors of it were never
 /// written, or its last bytes.
 pub(crate) fn is_cut_short(header: &BatchHeader, batch: &[u8]) -> bool {
-    zero_sectors(batch) > header.zero_sectors || batch.last() == Some(&0)
+    zero_sectors([batch]) > header.zero_sectors || batch.last() == Some(&0)
 }
 
 /// Whether `sector` begins like the batch that is expected, and ends in zeros before its header
@@ -235,35 +248,6 @@ pub(crate) fn is_header_cut_short(sector: &[u8], salt: u64, number: u64) -> bool
     [0..4, 8..24].into_iter().flatten().all(|at| at >= written || sector[at] == expected[at])
 }
 
-/// Begins a batch in `buffer`: room for the header, to be filled by [`stamp`].
-pub(crate) fn begin_batch(buffer: &mut Vec<u8>) {
-    buffer.clear();
-    buffer.resize(BATCH_HEADER_BYTES, 0);
-}
-
-/// Appends an entry: term (8), length (4), tag (1), data. Its index follows from its position.
-pub(crate) fn push_entry(buffer: &mut Vec<u8>, entry: &Entry) {
-    let len = u32::try_from(entry.data.len()).expect("an entry is smaller than 4 GiB");
-    buffer.extend_from_slice(&entry.id.term.to_le_bytes());
-    buffer.extend_from_slice(&len.to_le_bytes());
-    buffer.push(entry.tag);
-    buffer.extend_from_slice(&entry.data);
-}
-
-/// Completes a batch whose entries are in `buffer`: padding, trailer, and the header, which gets
-/// its lengths and CRCs here. Returns the new chain value.
-pub(crate) fn stamp(mut header: BatchHeader, buffer: &mut Vec<u8>) -> u32 {
-    let payload_bytes = buffer.len() - BATCH_HEADER_BYTES;
-    header.payload_bytes = u32::try_from(payload_bytes).expect("a batch is smaller than 4 GiB");
-    buffer.resize(header.extent(), 0);
-    let trailer_at = buffer.len() - TRAILER_BYTES;
-    header.payload_crc = crc32fast::hash(&buffer[BATCH_HEADER_BYTES..trailer_at]);
-    put_u64(buffer, trailer_at, trailer(header.salt, header.number));
-    // The first sector holds the header and the last one the trailer: neither is ever zero.
-    header.zero_sectors = buffer.get(SECTOR_BYTES..).map_or(0, zero_sectors);
-    header.encode(buffer)
-}
-
 /// Moves a complete batch into a segment with another salt and chain. Returns the new chain value.
 pub(crate) fn restamp(batch: &mut [u8], salt: u64, previous_chain: u32) -> u32 {
     let (header, _) = BatchHeader::decode(batch).expect("only verified batches are moved");
@@ -271,15 +255,6 @@ pub(crate) fn restamp(batch: &mut [u8], salt: u64, previous_chain: u32) -> u32 {
     let trailer_at = batch.len() - TRAILER_BYTES;
     put_u64(batch, trailer_at, trailer(salt, header.number));
     header.encode(batch)
-}
-
-/// The frame that ends a segment: one sector. `number` is the first batch of the next segment.
-pub(crate) fn seal_frame(salt: u64, number: u64, previous_chain: u32) -> Vec<u8> {
-    let mut buffer = Vec::with_capacity(SECTOR_BYTES);
-    begin_batch(&mut buffer);
-    let header = BatchHeader { salt, number, previous_chain, is_seal: true, ..Default::default() };
-    stamp(header, &mut buffer);
-    buffer
 }
 
 #[cfg(test)]

@@ -3,15 +3,17 @@
 //! `docs/snapshot-format.md` have the tables.
 
 mod batch;
+mod batch_writer;
 mod block;
 mod segment_head;
 mod small;
 mod snapshot;
 
 pub(crate) use batch::{
-    BATCH_HEADER_BYTES, BatchHeader, Changes, Generation, Mark, begin_batch, extent, is_cut_short,
-    is_header_cut_short, push_entry, restamp, seal_frame, stamp,
+    BATCH_HEADER_BYTES, BatchHeader, Changes, Generation, Mark, is_cut_short, is_header_cut_short,
+    restamp,
 };
+pub(crate) use batch_writer::{BatchWriter, seal_frame};
 pub(crate) use block::BlockFault;
 pub(crate) use segment_head::{SegmentHead, SnapshotRef, StateCopy};
 pub use small::Identity;

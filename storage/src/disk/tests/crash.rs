@@ -3,6 +3,10 @@
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use parking_lot::Mutex;
 
 use super::workload::{Model, Progress, Step, perform, random_steps, run};
 use super::{open, open_with, options};
@@ -111,17 +115,24 @@ fn crash_states() -> usize {
 
 #[test]
 fn crashes_of_random_workloads_leave_the_old_state_or_the_new() {
-    let mut distinct = HashSet::new();
-    for seed in 100.. {
-        let steps = random_steps(seed, 25);
-        distinct.extend(each_crash(&steps, seed, 6, |crashed, progress, context| {
-            check(crashed, progress, context);
-        }));
-        if distinct.len() >= crash_states() {
-            println!("{} distinct states, of {} workloads", distinct.len(), seed - 99);
-            break;
+    let (distinct, next_seed) = (Mutex::new(HashSet::new()), AtomicU64::new(100));
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while distinct.lock().len() < crash_states() {
+                    let seed = next_seed.fetch_add(1, Ordering::Relaxed);
+                    let steps = random_steps(seed, 25);
+                    let found = each_crash(&steps, seed, 6, |crashed, progress, context| {
+                        check(crashed, progress, context);
+                    });
+                    distinct.lock().extend(found);
+                }
+            });
         }
-    }
+    });
+    let (states, workloads) = (distinct.lock().len(), next_seed.load(Ordering::Relaxed) - 100);
+    println!("{states} distinct states of {workloads} workloads in {:.1?}", began.elapsed());
 }
 
 #[test]

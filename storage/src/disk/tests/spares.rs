@@ -8,7 +8,7 @@ use super::{DIR, open_with, options};
 use crate::Persister;
 use crate::disk::DiskOptions;
 use crate::disk::files::Files;
-use crate::disk::spare::Spare;
+use crate::disk::spare::{SPARES_MAX, Spares};
 use crate::fs::sim::{Fault, SimFs};
 
 #[test]
@@ -33,36 +33,49 @@ fn workloads_come_out_the_same_with_spares() {
     }
 }
 
+fn files(fs: &SimFs) -> Arc<Files> {
+    Arc::new(Files::new(Arc::new(fs.clone()), Path::new(DIR)))
+}
+
 #[test]
 fn a_spare_that_cannot_be_made_can_be_asked_for_again() {
     // Creation, write, sync.
     for operation in 0..3 {
         let fs = SimFs::new();
-        let files = Arc::new(Files::new(Arc::new(fs.clone()), Path::new(DIR)));
-        let mut spare = Spare::new(files, 8192);
+        let mut spares = Spares::new(files(&fs), 8192);
         fs.plan(operation, Fault::Error(std::io::ErrorKind::StorageFull));
-        spare.prepare();
-        spare.wait();
-        assert!(fs.has_failed() && spare.take().is_none(), "operation {operation}");
-        spare.prepare();
-        spare.wait();
-        let file = spare.take().unwrap();
+        spares.prepare(1);
+        assert!(spares.take().is_none() && fs.has_failed(), "operation {operation}");
+        spares.prepare(1);
+        let (_, file) = spares.take().unwrap();
         assert_eq!(file.read_at(0, 8192).unwrap(), [0; 8192]);
-        assert!(spare.take().is_none());
+        assert!(spares.take().is_none());
     }
 }
 
 #[test]
-fn dropping_an_idle_or_a_busy_spare_ends_its_thread() {
+fn as_many_are_made_as_were_asked_for() {
     let fs = SimFs::new();
-    let files = Arc::new(Files::new(Arc::new(fs), Path::new(DIR)));
+    let mut spares = Spares::new(files(&fs), 3 << 20);
+    assert!(spares.take().is_none(), "none was asked for");
+    spares.prepare(SPARES_MAX);
+    spares.prepare(1);
+    let taken: Vec<_> = (0..SPARES_MAX).map(|_| spares.take().unwrap()).collect();
+    assert!(taken.iter().all(|(_, file)| file.len().unwrap() == 3 << 20));
+    assert_ne!(taken[0].0, taken[1].0, "each has a name of its own");
+    assert!(spares.take().is_none());
+    assert_eq!(fs.contents().len(), SPARES_MAX);
+}
+
+#[test]
+fn dropping_an_idle_or_a_busy_spare_ends_its_thread() {
+    let files = files(&SimFs::new());
     for rounds in 0..200 {
-        let mut spare = Spare::new(Arc::clone(&files), 1 << 20);
+        let mut spares = Spares::new(Arc::clone(&files), 2 << 20);
         for _ in 0..rounds % 3 {
-            spare.prepare();
+            spares.prepare(1 + rounds % 2);
         }
-        assert!(spare.take().is_none_or(|file| file.len().unwrap() == 1 << 20));
-        drop(spare);
+        drop(spares);
         // The thread had the only other handle, and is gone.
         assert_eq!(Arc::strong_count(&files), 1);
     }

@@ -1,7 +1,5 @@
 //! Workloads for the engine, and the model that says what it must hold after each step.
 
-use std::sync::Arc;
-
 use super::open;
 use crate::disk::DiskPersister;
 use crate::fs::sim::SimFs;
@@ -111,7 +109,7 @@ fn appended(last: EntryId, a: u8, b: u8) -> Vec<Entry> {
     (1..=1 + u64::from(a % 3))
         .map(|i| {
             let len = sizes[(a as usize + b as usize * i as usize) % sizes.len()];
-            let data: Arc<[u8]> = vec![if b.is_multiple_of(4) { 0 } else { b }; len].into();
+            let data = vec![if b.is_multiple_of(4) { 0 } else { b }; len].into();
             let id = EntryId::new(last.index + i, last.term + u64::from(a.is_multiple_of(5)));
             Entry { id, tag: b, data }
         })

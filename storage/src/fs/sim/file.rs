@@ -1,13 +1,13 @@
 //! The simulated disk's open files and its lock.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use super::{Disk, Fault, SECTOR, write_sector};
 use crate::SnapshotBytes;
-use crate::fs::{FsFile, LockGuard};
+use crate::fs::{FsFile, Load, LockGuard};
 
 /// The lock is not a file here: who owns it is of no interest to a disk.
 pub(super) struct SimLock(pub(super) Arc<Mutex<Disk>>);
@@ -72,6 +72,11 @@ impl FsFile for SimFile {
         }
     }
 
+    fn write_pieces_at(&self, pieces: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
+        let pieces: Vec<&[u8]> = pieces.iter().map(|piece| &**piece).collect();
+        self.write_all_at(&pieces.concat(), offset)
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         let mut disk = self.disk.lock();
         disk.syncs += 1;
@@ -91,7 +96,7 @@ impl FsFile for SimFile {
         Ok(())
     }
 
-    fn map(&self, offset: u64, len: usize) -> io::Result<Arc<dyn SnapshotBytes>> {
+    fn map(&self, offset: u64, len: usize, _load: Load) -> io::Result<Arc<dyn SnapshotBytes>> {
         let mut content = vec![0; len];
         self.read_exact_at(&mut content, offset)?;
         Ok(Arc::new(content))

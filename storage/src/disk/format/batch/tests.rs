@@ -1,6 +1,8 @@
 //! Batches: what is written comes back, and no damage passes.
 
 use super::*;
+use crate::Entry;
+use crate::disk::format::{BatchWriter, seal_frame};
 
 fn sample() -> BatchHeader {
     let snapshot = SnapshotRef {
@@ -26,11 +28,49 @@ fn sample() -> BatchHeader {
 }
 
 fn stamped(header: BatchHeader, data: &[u8]) -> (Vec<u8>, u32) {
-    let mut buffer = vec![1; 3];
-    begin_batch(&mut buffer);
-    push_entry(&mut buffer, &Entry { id: EntryId::new(7, 8), tag: 1, data: data.into() });
-    let chain = stamp(header, &mut buffer);
-    (buffer, chain)
+    let entry = Entry { id: EntryId::new(7, 8), tag: 1, data: data.into() };
+    let mut batch = BatchWriter::new(vec![1; 3]);
+    batch.push(&entry);
+    let chain = batch.stamp(header);
+    (batch.to_vec(), chain)
+}
+
+/// Short and long data, zeros among them, in any order: what is written from where it is comes out
+/// as if it had been copied.
+#[test]
+fn long_data_is_written_where_it_belongs() {
+    let lens = [3, 1024, 0, 4096, 1023, 2000, 5];
+    let entries: Vec<Entry> = lens
+        .iter()
+        .zip(0..)
+        .map(|(len, at)| Entry {
+            id: EntryId::new(7 + at, 8),
+            tag: at as u8,
+            data: vec![if at == 3 { 0 } else { at as u8 + 1 }; *len].into(),
+        })
+        .collect();
+    let mut batch = BatchWriter::new(Vec::new());
+    let mut expected = Vec::new();
+    for entry in &entries {
+        batch.push(entry);
+        expected.extend_from_slice(&entry.id.term.to_le_bytes());
+        expected.extend_from_slice(&(entry.data.len() as u32).to_le_bytes());
+        expected.push(entry.tag);
+        expected.extend_from_slice(&entry.data);
+    }
+    let extent = batch.extent();
+    let chain = batch.stamp(sample());
+    let bytes = batch.to_vec();
+    assert_eq!(bytes.len(), extent);
+    assert_eq!(batch.slices().iter().map(|slice| slice.len()).sum::<usize>(), extent);
+    assert_eq!(batch.slices().len(), 7, "three long ones, and what stands around them");
+    let (header, found_chain) = BatchHeader::decode(&bytes).unwrap();
+    assert_eq!(chain, found_chain);
+    assert_eq!(header.payload_bytes as usize, expected.len());
+    assert!(header.body_is_good(&bytes));
+    assert!(bytes[BATCH_HEADER_BYTES..].starts_with(&expected));
+    let zeros = bytes.chunks(SECTOR_BYTES).filter(|sector| is_zero(sector)).count();
+    assert_eq!((header.zero_sectors as usize, zeros), (zeros, 7));
 }
 
 #[test]

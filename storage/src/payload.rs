@@ -1,0 +1,162 @@
+//! The bytes of an entry, shared: in memory of their own, or a part of something larger that is kept
+//! once, as the segment of a log is.
+
+use std::fmt;
+use std::ops::Deref;
+use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::SnapshotBytes;
+
+/// An entry's bytes. Cloning shares them.
+///
+/// What a client sends has memory of its own. What was found when a directory was opened lies in
+/// the map of its segment, so that a long log need not be in memory as a whole; whoever must not
+/// wait for the disk does not look at the bytes of such an entry (their number is known without).
+#[derive(Clone)]
+pub struct Payload(Repr);
+
+#[derive(Clone)]
+enum Repr {
+    Own(Arc<[u8]>),
+    Part { whole: Arc<dyn SnapshotBytes>, at: u32, len: u32 },
+}
+
+// The bytes never change, so no panic leaves them half done.
+impl UnwindSafe for Payload {}
+impl RefUnwindSafe for Payload {}
+
+impl Payload {
+    /// `len` bytes of `whole` from `at` on. Panics later, at their use, if it has fewer.
+    pub(crate) fn part(whole: Arc<dyn SnapshotBytes>, at: u32, len: u32) -> Self {
+        Self(Repr::Part { whole, at, len })
+    }
+
+    /// How many bytes there are. Never waits for a disk.
+    pub fn len(&self) -> usize {
+        match &self.0 {
+            Repr::Own(bytes) => bytes.len(),
+            Repr::Part { len, .. } => *len as usize,
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Deref for Payload {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.0 {
+            Repr::Own(bytes) => bytes,
+            Repr::Part { whole, at, len } => &whole.bytes()[*at as usize..][..*len as usize],
+        }
+    }
+}
+
+impl From<Arc<[u8]>> for Payload {
+    fn from(bytes: Arc<[u8]>) -> Self {
+        Self(Repr::Own(bytes))
+    }
+}
+
+impl From<Vec<u8>> for Payload {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(Repr::Own(bytes.into()))
+    }
+}
+
+impl From<&[u8]> for Payload {
+    fn from(bytes: &[u8]) -> Self {
+        Self(Repr::Own(bytes.into()))
+    }
+}
+
+impl<const N: usize> From<[u8; N]> for Payload {
+    fn from(bytes: [u8; N]) -> Self {
+        Self(Repr::Own(bytes.into()))
+    }
+}
+
+impl From<Payload> for Arc<[u8]> {
+    /// Shares the bytes if they have memory of their own, else copies them.
+    fn from(payload: Payload) -> Self {
+        match payload.0 {
+            Repr::Own(bytes) => bytes,
+            Repr::Part { .. } => Arc::from(&*payload),
+        }
+    }
+}
+
+impl PartialEq for Payload {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Payload {}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+impl Serialize for Payload {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Payload {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = Payload;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("bytes")
+            }
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Payload, E> {
+                Ok(bytes.into())
+            }
+            fn visit_byte_buf<E>(self, bytes: Vec<u8>) -> Result<Payload, E> {
+                Ok(bytes.into())
+            }
+        }
+        deserializer.deserialize_bytes(Visitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_is_what_it_is_a_part_of() {
+        let whole: Arc<dyn SnapshotBytes> = Arc::new(b"one two three".to_vec());
+        let two = Payload::part(whole, 4, 3);
+        assert_eq!(two, Payload::from(b"two".as_slice()));
+        assert_eq!((two.len(), two.is_empty()), (3, false));
+        let shared = two.clone();
+        drop(two);
+        assert_eq!(&*Arc::<[u8]>::from(shared), b"two");
+    }
+
+    #[test]
+    fn own_bytes_are_handed_on_without_a_copy() {
+        let bytes: Arc<[u8]> = Arc::from(&b"x"[..]);
+        let back: Arc<[u8]> = Payload::from(Arc::clone(&bytes)).into();
+        assert!(Arc::ptr_eq(&bytes, &back));
+    }
+
+    #[test]
+    fn an_entry_is_small() {
+        assert_eq!(size_of::<Payload>(), 24);
+        assert_eq!(size_of::<crate::Entry>(), 48);
+    }
+}
