@@ -23,6 +23,8 @@ enum Command {
     Put(cmd::kv::PutArgs),
     Append(cmd::kv::AppendArgs),
     Lab(cmd::lab::Args),
+    Log(cmd::log::Args),
+    Snapshot(cmd::snapshot::Args),
 }
 
 fn main() -> ExitCode {
@@ -34,6 +36,8 @@ fn main() -> ExitCode {
         Command::Put(args) => cmd::kv::put(&args),
         Command::Append(args) => cmd::kv::append(&args),
         Command::Lab(args) => cmd::lab::run(&args),
+        Command::Log(args) => cmd::log::run(&args),
+        Command::Snapshot(args) => cmd::snapshot::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -4,12 +4,14 @@
 //! - `clients`: what Redis clients and the program's own commands see, at any node.
 //! - `crashes`: `kill -9` of one and of all, with a writer that counts what was acknowledged.
 //! - `mistakes`: wrong flags, taken ports, foreign and damaged directories.
+//! - `directories`: what the tools say of a directory whose node is down.
 //! - `cluster`: `oarlock cluster`, from its first line to its last.
 //! - `lab`: `oarlock lab run`, on a test binary that is none.
 
 mod clients;
 mod cluster;
 mod crashes;
+mod directories;
 mod lab;
 mod mistakes;
 mod processes;
