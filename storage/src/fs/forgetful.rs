@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, IoSlice};
 use std::mem;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{Fs, FsFile, LockGuard, OpenMode, RealFs};
+use super::{Fs, FsFile, Load, LockGuard, OpenMode, RealFs};
 use crate::SnapshotBytes;
 
 /// Files that are removed, but whose removal may be undone, get this behind their name.
@@ -230,6 +230,11 @@ impl Fs for ForgetfulFs {
         self.0.lock().check()?;
         RealFs.lock(path)
     }
+
+    fn lock_to_read(&self, path: &Path) -> io::Result<Option<Box<dyn LockGuard>>> {
+        self.0.lock().check()?;
+        RealFs.lock_to_read(path)
+    }
 }
 
 struct ForgetfulFile {
@@ -265,6 +270,11 @@ impl FsFile for ForgetfulFile {
         file.write_all_at(bytes, offset)
     }
 
+    fn write_pieces_at(&self, pieces: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
+        let pieces: Vec<&[u8]> = pieces.iter().map(|piece| &**piece).collect();
+        self.write_all_at(&pieces.concat(), offset)
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         self.check()?;
         let before = self.noted.overwritten.lock().len();
@@ -281,9 +291,9 @@ impl FsFile for ForgetfulFile {
         self.noted.file.set_read_only()
     }
 
-    fn map(&self, offset: u64, len: usize) -> io::Result<Arc<dyn SnapshotBytes>> {
+    fn map(&self, offset: u64, len: usize, load: Load) -> io::Result<Arc<dyn SnapshotBytes>> {
         self.check()?;
-        self.noted.file.map(offset, len)
+        self.noted.file.map(offset, len, load)
     }
 }
 
