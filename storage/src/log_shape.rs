@@ -32,6 +32,25 @@ impl LogShape {
         Self { hard_state, base, ..Self::default() }
     }
 
+    /// The log of `entries` behind `base`: what [`push`](Self::push)ing them one by one makes.
+    pub(crate) fn of(hard_state: HardState, base: EntryId, entries: &[Entry]) -> Self {
+        let mut shape = Self::new(hard_state, base);
+        let mut last = base;
+        shape.data_lens = entries
+            .iter()
+            .map(|entry| {
+                assert_eq!(entry.id.index, last.index + 1, "gap behind {last}");
+                if last == base || entry.id.term != last.term {
+                    shape.terms.push_back(entry.id);
+                }
+                last = entry.id;
+                shape.entry_bytes += entry.logical_bytes();
+                u32::try_from(entry.data.len()).expect("an entry is smaller than 4 GiB")
+            })
+            .collect();
+        shape
+    }
+
     /// The last entry of the log, or the base if the log is empty.
     pub(crate) fn last(&self) -> EntryId {
         match self.terms.back() {
@@ -201,6 +220,16 @@ mod tests {
             shape.push(&entry(i as u64 + 1, *term));
         }
         shape
+    }
+
+    #[test]
+    fn a_log_made_at_once_is_the_one_made_step_by_step() {
+        for terms in [&[][..], &[1], &[1, 1, 2, 2, 5]] {
+            let entries: Vec<Entry> =
+                terms.iter().zip(1..).map(|(term, index)| entry(index, *term)).collect();
+            let at_once = LogShape::of(HardState::default(), EntryId::default(), &entries);
+            assert_eq!(format!("{at_once:?}"), format!("{:?}", shape(terms)));
+        }
     }
 
     #[test]

@@ -159,10 +159,7 @@ fn assemble(
         return contradiction(format!("the log has {} where the snapshot has {base}", last.id));
     }
     let hard_state = replay.state.hard_state;
-    let mut shape = LogShape::new(hard_state, base);
-    for entry in &entries {
-        shape.push(entry);
-    }
+    let shape = LogShape::of(hard_state, base, &entries);
     replay.state.last_term = Some(shape.last().term);
     assert_eq!(end, shape.last().index, "the log and its shape agree");
     Ok((shape, Recovered { hard_state, snapshot, entries }))

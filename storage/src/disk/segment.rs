@@ -44,21 +44,33 @@ pub(crate) fn zero_filled(
     Ok(file)
 }
 
+/// How [`zero_filled_gently`] is to go on.
+#[derive(Debug, Default)]
+pub(crate) struct Pace {
+    /// Somebody waits for the file: no more consideration.
+    pub(crate) hurry: AtomicBool,
+    /// Nobody needs it any more.
+    pub(crate) stop: AtomicBool,
+}
+
 /// The same beside other work: in steps small enough that others get at the disk between them.
-/// Gives up, with `None`, as soon as `stop` is set.
+/// Gives up, with `None`, when it is to stop.
 pub(crate) fn zero_filled_gently(
     files: &Files,
     name: &str,
     file_bytes: u64,
-    stop: &AtomicBool,
+    pace: &Pace,
 ) -> Result<Option<File>, StorageError> {
     let file = files.open(name, OpenMode::Create)?;
     for from in (0..file_bytes).step_by(ZERO_SYNC_BYTES as usize) {
-        if stop.load(Ordering::Relaxed) {
+        if pace.stop.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        zero(&file, from, file_bytes.min(from + ZERO_SYNC_BYTES))?;
-        file.sync()?;
+        let to = file_bytes.min(from + ZERO_SYNC_BYTES);
+        zero(&file, from, to)?;
+        if to == file_bytes || !pace.hurry.load(Ordering::Relaxed) {
+            file.sync()?;
+        }
     }
     Ok(Some(file))
 }

@@ -88,10 +88,10 @@ impl SegmentReader<'_> {
         }
         thread::scope(|scope| {
             // Each takes every so manyth one, so what comes next is known; and each waits when it
-            // is one ahead, so memory is bounded.
+            // is two ahead, so memory is bounded.
             let readers: Vec<Receiver<Result<ReadSegment, StorageError>>> = (0..threads)
                 .map(|first| {
-                    let (sender, receiver) = sync_channel(0);
+                    let (sender, receiver) = sync_channel(1);
                     let read = move || {
                         let mut buffer = Vec::new();
                         for (nth, number) in numbers.iter().enumerate().skip(first).step_by(threads)

@@ -83,17 +83,31 @@ struct DiskWriter {
 
 impl DiskWriter {
     fn flush(&mut self) -> Result<(), StorageError> {
-        let at = HEAD_BYTES + self.crcs.len() * CHUNK_BYTES;
-        self.file.write_at(&self.chunk, at as u64)?;
-        self.crcs.push(crc32fast::hash(&self.chunk));
+        let chunk = std::mem::take(&mut self.chunk);
+        let result = self.write_chunk(&chunk);
+        self.chunk = chunk;
         self.chunk.clear();
-        Ok(())
+        result
+    }
+
+    fn write_chunk(&mut self, chunk: &[u8]) -> Result<(), StorageError> {
+        let at = HEAD_BYTES + self.crcs.len() * CHUNK_BYTES;
+        self.crcs.push(crc32fast::hash(chunk));
+        self.file.write_at(chunk, at as u64)
     }
 }
 
 impl SnapshotWriter for DiskWriter {
     fn write(&mut self, mut bytes: &[u8]) -> Result<(), StorageError> {
         while !bytes.is_empty() {
+            // Whole chunks need not be copied first.
+            if self.chunk.is_empty()
+                && let Some((chunk, later)) = bytes.split_at_checked(CHUNK_BYTES)
+            {
+                self.write_chunk(chunk)?;
+                bytes = later;
+                continue;
+            }
             let (now, later) = bytes.split_at(bytes.len().min(CHUNK_BYTES - self.chunk.len()));
             self.chunk.extend_from_slice(now);
             if self.chunk.len() == CHUNK_BYTES {

@@ -3,13 +3,13 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use parking_lot::{Condvar, Mutex};
 
 use super::files::{File, Files};
-use super::segment::zero_filled_gently;
+use super::segment::{Pace, zero_filled_gently};
 
 /// How many are kept ready for a log that grows.
 pub(crate) const SPARES_MAX: usize = 2;
@@ -29,10 +29,10 @@ struct Shared {
     files: Arc<Files>,
     file_bytes: u64,
     state: Mutex<State>,
-    /// Notified when `state` changes, or `stopping` is set. The thread waits for work, the writer
+    /// Notified when `state` changes, or `pace.stop` is set. The thread waits for work, the writer
     /// for the spare that is being made.
     changed: Condvar,
-    stopping: AtomicBool,
+    pace: Pace,
 }
 
 #[derive(Default)]
@@ -55,7 +55,7 @@ impl Spares {
             file_bytes,
             state: Mutex::default(),
             changed: Condvar::new(),
-            stopping: AtomicBool::new(false),
+            pace: Pace::default(),
         });
         Self { shared, thread: None }
     }
@@ -94,8 +94,10 @@ impl Spares {
     pub(crate) fn take(&self) -> Option<(String, File)> {
         let mut state = self.shared.state.lock();
         while state.ready.is_empty() && state.missing > 0 {
+            self.shared.pace.hurry.store(true, Ordering::Relaxed);
             self.shared.changed.wait(&mut state);
         }
+        self.shared.pace.hurry.store(false, Ordering::Relaxed);
         state.ready.pop_front()
     }
 }
@@ -106,7 +108,7 @@ impl Drop for Spares {
         {
             // Under the lock, so that the thread cannot miss it between its look and its wait.
             let _state = self.shared.state.lock();
-            self.shared.stopping.store(true, Ordering::Relaxed);
+            self.shared.pace.stop.store(true, Ordering::Relaxed);
         }
         self.shared.changed.notify_all();
         if thread.join().is_err() {
@@ -134,7 +136,7 @@ impl Shared {
         let _no_more = NoMore(self);
         while let Some(number) = self.wait_until_wanted() {
             let name = name(number);
-            let made = zero_filled_gently(&self.files, &name, self.file_bytes, &self.stopping);
+            let made = zero_filled_gently(&self.files, &name, self.file_bytes, &self.pace);
             let mut state = self.state.lock();
             match made {
                 Ok(Some(file)) => {
@@ -155,10 +157,10 @@ impl Shared {
     /// The number of the spare to be made; `None` once the owner is going away.
     fn wait_until_wanted(&self) -> Option<u64> {
         let mut state = self.state.lock();
-        while state.missing == 0 && !self.stopping.load(Ordering::Relaxed) {
+        while state.missing == 0 && !self.pace.stop.load(Ordering::Relaxed) {
             self.changed.wait(&mut state);
         }
         state.begun += 1;
-        (!self.stopping.load(Ordering::Relaxed)).then_some(state.begun)
+        (!self.pace.stop.load(Ordering::Relaxed)).then_some(state.begun)
     }
 }

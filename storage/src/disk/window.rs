@@ -5,7 +5,7 @@ use super::files::File;
 use crate::StorageError;
 
 /// How much is read with one call, unless what is looked for is longer.
-const READ_BYTES: usize = 256 * 1024;
+const READ_BYTES: usize = 128 * 1024;
 
 /// The part of a file that is in memory.
 pub(crate) struct Window<'a> {
