@@ -61,6 +61,7 @@ impl Rules {
         let id = self.reads.next_id;
         self.reads.next_id += 1;
         self.reads.waiting.push_back(Read { id, round: self.reads.latest_round, index });
+        self.wake.committed |= mistake!(ReadsWithoutRound);
         self.confirm_reads();
         Some(id)
     }
