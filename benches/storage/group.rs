@@ -10,8 +10,10 @@ use super::append::{Log, Round};
 use super::floor::Floor;
 use super::{Plan, directory};
 
-/// How many batches each writer has made durable before the other side's turn.
-const TURN_BATCHES: u64 = 40;
+/// How many batches each writer has made durable before the other side's turn: at most so many, and
+/// of all writers together no more than so many bytes.
+const TURN_BATCHES_MAX: u64 = 40;
+const TURN_BYTES_MAX: u64 = 32 << 20;
 const TURNS: u64 = 12;
 
 /// A batch on its way, and where to say that it is durable.
@@ -29,23 +31,25 @@ pub(crate) fn run(
     let mut log = Log::open(&dir.path().join("log"), DiskOptions::new(1), value);
     let raw = vec![7; (writers * entries) as usize * value];
     let blank = log.batch(entries);
+    let bytes = raw.len() as u64;
+    let batches = (TURN_BYTES_MAX / bytes).clamp(1, TURN_BATCHES_MAX);
     let turns = if plan.is_test { 1 } else { TURNS };
     let rounds = (0..plan.rounds()).map(|_| {
         let mut round = Round::default();
         for _ in 0..turns {
-            round.floor += turn(writers, &blank, |group| {
+            round.floor += turn((writers, batches), &blank, |group| {
                 floor.append(&raw[..group.entries.len() * value]);
             });
-            round.ours += turn(writers, &blank, |group| log.append(group));
-            round.batches += writers * TURN_BATCHES;
+            round.ours += turn((writers, batches), &blank, |group| log.append(group));
+            round.batches += writers * batches;
         }
         round
     });
     (rounds.collect(), None)
 }
 
-/// Lets every writer make its batches durable with `sync`; returns the seconds.
-fn turn(writers: u64, blank: &Batch, mut sync: impl FnMut(&mut Batch)) -> f64 {
+/// Lets every writer make so many batches durable with `sync`; returns the seconds.
+fn turn((writers, batches): (u64, u64), blank: &Batch, mut sync: impl FnMut(&mut Batch)) -> f64 {
     let (queue, requests) = channel::<Request>();
     let began = Instant::now();
     std::thread::scope(|scope| {
@@ -54,7 +58,7 @@ fn turn(writers: u64, blank: &Batch, mut sync: impl FnMut(&mut Batch)) -> f64 {
             let mut batch = blank.clone();
             scope.spawn(move || {
                 let (sender, durable) = sync_channel(1);
-                for _ in 0..TURN_BATCHES {
+                for _ in 0..batches {
                     queue.send((batch, sender.clone())).expect("the log is there");
                     batch = durable.recv().expect("the log answers");
                 }
