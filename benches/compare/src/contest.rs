@@ -1,0 +1,122 @@
+//! Several logs taking turns with the same work.
+
+use std::path::Path;
+use std::sync::{Arc, Barrier};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::Log;
+
+/// After so many bytes of entries a log that is compacted lets go of them.
+const COMPACTED_BYTES: u64 = 64 << 20;
+
+/// How long everything takes.
+pub struct Plan {
+    pub rounds: usize,
+    /// How often everybody has a turn in a round.
+    pub turns: usize,
+    pub turn: Duration,
+}
+
+impl Plan {
+    pub fn full() -> Self {
+        Self { rounds: 5, turns: 8, turn: Duration::from_millis(50) }
+    }
+
+    /// Everything once, to see that it runs.
+    pub fn small() -> Self {
+        Self { rounds: 1, turns: 1, turn: Duration::from_millis(5) }
+    }
+}
+
+/// What is appended.
+#[derive(Clone, Copy)]
+pub struct Work {
+    pub writers: usize,
+    /// Entries a batch.
+    pub entries: u64,
+    pub value_bytes: usize,
+    /// Whether the log is compacted from time to time.
+    pub compacts: bool,
+}
+
+/// Makes a log in a directory, for values of so many bytes.
+pub type Open = fn(&Path, usize) -> Box<dyn Log>;
+
+/// Entries a second of each of `sides`, the median of the rounds; and its ratio to the first of
+/// them in the same round, likewise.
+pub fn run(plan: &Plan, parent: &Path, work: Work, sides: &[Open]) -> Vec<(f64, f64)> {
+    let dir = tempfile::tempdir_in(parent).expect("a directory for the bench");
+    let barrier = Arc::new(Barrier::new(work.writers));
+    let writers: Vec<_> = (0..work.writers)
+        .map(|nth| {
+            let own = dir.path().join(nth.to_string());
+            std::fs::create_dir(&own).expect("a directory for a writer");
+            let logs: Vec<Box<dyn Log>> =
+                sides.iter().map(|open| open(&own, work.value_bytes)).collect();
+            let barrier = Arc::clone(&barrier);
+            let (rounds, turns, turn) = (plan.rounds, plan.turns, plan.turn);
+            thread::spawn(move || write(work, logs, &barrier, (rounds, turns, turn)))
+        })
+        .collect();
+    let writers: Vec<Vec<Vec<f64>>> =
+        writers.into_iter().map(|writer| writer.join().expect("a writer that ends")).collect();
+    let rate = |side: usize, round: usize| -> f64 {
+        writers.iter().map(|rounds| rounds[round][side]).sum()
+    };
+    (0..sides.len())
+        .map(|side| {
+            let rates = (0..plan.rounds).map(|round| rate(side, round)).collect();
+            let ratios = (0..plan.rounds).map(|round| rate(side, round) / rate(0, round)).collect();
+            (median(rates), median(ratios))
+        })
+        .collect()
+}
+
+/// One writer: entries a second, for each round and each of its logs.
+fn write(
+    work: Work,
+    mut logs: Vec<Box<dyn Log>>,
+    barrier: &Barrier,
+    (rounds, turns, turn): (usize, usize, Duration),
+) -> Vec<Vec<f64>> {
+    let mut kept_bytes = vec![0; logs.len()];
+    let mut rates = Vec::new();
+    for round in 0..=rounds {
+        let mut done = vec![(0, 0.0); logs.len()];
+        // Whoever comes behind somebody with much to clear away is another one each time.
+        let sides = logs.len();
+        for nth in (0..turns).flat_map(|first| (0..sides).map(move |step| first + step)) {
+            let side = nth % sides;
+            let log = &mut logs[side];
+            barrier.wait();
+            let began = Instant::now();
+            let mut entries = 0;
+            while entries == 0 || began.elapsed() < turn {
+                log.append(work.entries);
+                entries += work.entries;
+            }
+            done[side].0 += entries;
+            done[side].1 += began.elapsed().as_secs_f64();
+            kept_bytes[side] += entries * work.value_bytes as u64;
+            if work.compacts && kept_bytes[side] >= COMPACTED_BYTES {
+                log.compact();
+                kept_bytes[side] = 0;
+            }
+        }
+        // The first round warms up.
+        if round > 0 {
+            rates.push(
+                done.into_iter().map(|(entries, seconds)| entries as f64 / seconds).collect(),
+            );
+        }
+    }
+    rates
+}
+
+/// The middle of `values`.
+fn median(mut values: Vec<f64>) -> f64 {
+    assert!(!values.is_empty(), "there is something to take the middle of");
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}

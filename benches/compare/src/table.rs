@@ -1,0 +1,91 @@
+//! The tables, in Markdown, printed line by line as they come.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use crate::contest::{self, Open, Plan, Work};
+use crate::floor::Floor;
+use crate::okay::Okay;
+use crate::ours::Ours;
+use crate::raft_engine_log::RaftEngine;
+
+const FLOOR: (&str, Open) = ("raw floor", |dir, bytes| Box::new(Floor::reused(dir, bytes)));
+const GROWING: (&str, Open) = ("raw, growing", |dir, bytes| Box::new(Floor::growing(dir, bytes)));
+const OURS: (&str, Open) = ("Oarlock", |dir, bytes| Box::new(Ours::open(dir, bytes)));
+const RAFT_ENGINE: (&str, Open) =
+    ("raft-engine 0.4.2", |dir, bytes| Box::new(RaftEngine::open(dir, bytes)));
+const OKAYWAL: (&str, Open) = ("okaywal 0.3.1", |dir, bytes| Box::new(Okay::open(dir, bytes)));
+
+/// Runs everything; returns what it printed.
+pub fn all(plan: &Plan, parent: &Path) -> String {
+    let mut text = String::new();
+    say(&mut text, &machine());
+    say(&mut text, "\nOne writer, logs compacted every 64 MiB:\n");
+    table(&mut text, plan, parent, (1, true), &[FLOOR, OURS, RAFT_ENGINE, OKAYWAL]);
+    say(&mut text, "\nFour writers, each with a directory of its own, compacted likewise:\n");
+    table(&mut text, plan, parent, (4, true), &[FLOOR, OURS]);
+    say(&mut text, "\nOne writer, never compacted:\n");
+    table(&mut text, plan, parent, (1, false), &[FLOOR, GROWING, OURS, RAFT_ENGINE]);
+    text
+}
+
+fn table(
+    text: &mut String,
+    plan: &Plan,
+    parent: &Path,
+    (writers, compacts): (usize, bool),
+    sides: &[(&str, Open)],
+) {
+    let names: Vec<&str> = sides.iter().map(|(name, _)| *name).collect();
+    say(text, &format!("| entries a batch | value | {} |", names.join(" | ")));
+    say(text, &format!("|---|---|{}", "---|".repeat(names.len())));
+    let opens: Vec<Open> = sides.iter().map(|(_, open)| *open).collect();
+    for value_bytes in [256, 4096] {
+        for entries in [1, 16, 256] {
+            let work = Work { writers, entries, value_bytes, compacts };
+            let mut line = format!("| {entries} | {value_bytes} B |");
+            for (nth, (rate, ratio)) in
+                contest::run(plan, parent, work, &opens).into_iter().enumerate()
+            {
+                write!(line, " {}", grouped(rate)).expect("a string takes everything");
+                if nth > 0 {
+                    write!(line, " ({ratio:.2})").expect("a string takes everything");
+                }
+                line.push_str(" |");
+            }
+            say(text, &line);
+        }
+    }
+}
+
+/// A number with its thousands apart.
+fn grouped(number: f64) -> String {
+    let digits = format!("{number:.0}");
+    let mut grouped = String::new();
+    for (nth, digit) in digits.chars().enumerate() {
+        if nth > 0 && (digits.len() - nth).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// What it runs on, as far as the system says.
+fn machine() -> String {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let cpu = read("/proc/cpuinfo");
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name"));
+    let model = model.map_or("?", |line| line.trim_start_matches([' ', '\t', ':']));
+    let cores = cpu.lines().filter(|line| line.starts_with("processor")).count();
+    let kernel = read("/proc/sys/kernel/osrelease");
+    let load = read("/proc/loadavg");
+    let load = load.split_whitespace().next().unwrap_or("?");
+    format!("{cores} × {model}, Linux {}, load {load} at the beginning.", kernel.trim())
+}
+
+fn say(text: &mut String, line: &str) {
+    println!("{line}");
+    text.push_str(line);
+    text.push('\n');
+}
