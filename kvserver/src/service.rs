@@ -31,6 +31,11 @@ impl Service for KvService {
         }
         Ok(())
     }
+
+    /// A step of the rules, or a call to the leader; the applier fills the slot, without a lock.
+    fn is_prompt(&self) -> bool {
+        true
+    }
 }
 
 impl KvService {

@@ -25,8 +25,9 @@
 //! them all. Handlers run on a crew of worker threads with one queue. A handler may block for as long
 //! as it likes: a request that finds all workers busy gets a new one after about a millisecond, so
 //! there are as many workers as handlers that block at once, and a few more. Those that have been idle
-//! for a second leave. A call on a reliable network hands over twice, to a worker and back. Handlers
-//! and completions must not count on running in any order.
+//! for a second leave. A call on a reliable network hands over twice, to a worker and back, unless the
+//! service is [prompt](oarlock_rpc::Service::is_prompt): then its handler runs on the caller's thread.
+//! Handlers and completions must not count on running in any order.
 //!
 //! # Misuse
 //!

@@ -4,7 +4,9 @@
 //!
 //! **Where user code runs.** Handlers run on workers. A completion runs on the worker whose handler
 //! has just returned, or on a worker of its own when the slot is filled later (never on the filler's
-//! thread, which may hold locks), or on the delivery thread when time alone ends the call.
+//! thread, which may hold locks), or on the delivery thread when time alone ends the call. A prompt
+//! service ([`Service::is_prompt`](oarlock_rpc::Service::is_prompt)) needs no workers: its handlers
+//! run on the thread that calls or delivers, and completions on the thread that fills the slot.
 
 use std::io::{self, Write};
 use std::panic::{self, AssertUnwindSafe};
@@ -18,7 +20,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use crate::calls::{Action, Calls, Due};
 use crate::pending::{CallId, Request};
 use crate::topology::EndId;
-use crate::workers::Workers;
+use crate::workers::{Panic, Workers};
 
 /// How long a worker stays without work. Longer than the pause between two heartbeats, so that an
 /// idle cluster keeps its few threads.
@@ -100,21 +102,31 @@ impl Shared {
 
     fn perform(self: &Arc<Self>, action: Option<Action>) {
         match action {
+            Some(Action::Handle(call, request)) if request.server.service.is_prompt() => {
+                if let Err(panic) = self.handle(call, &request) {
+                    self.workers.keep_panic(panic);
+                }
+            }
             Some(Action::Handle(call, request)) => {
                 let shared = Arc::clone(self);
                 // Refused after the network has stopped, and stopping has failed the call.
-                drop(self.workers.run(Box::new(move || shared.handle(call, &request))));
+                drop(self.workers.run(Box::new(move || {
+                    if let Err(panic) = shared.handle(call, &request) {
+                        // The crew keeps it for whoever joins it.
+                        panic::resume_unwind(panic);
+                    }
+                })));
             }
             Some(Action::Complete(done, outcome)) => done.complete(outcome),
             None => {}
         }
     }
 
-    /// Runs a handler, on a worker.
-    fn handle(self: &Arc<Self>, call: CallId, request: &Request) {
+    /// Runs a handler. `Err` is what it panicked with; its call has failed then.
+    fn handle(self: &Arc<Self>, call: CallId, request: &Request) -> Result<(), Panic> {
         let Request { server, method, args } = request;
-        let shared = Arc::clone(self);
-        let slot = ReplySlot::new(move |answer| shared.answered(call, answer));
+        let (shared, is_prompt) = (Arc::clone(self), server.service.is_prompt());
+        let slot = ReplySlot::new(move |answer| shared.answered(call, answer, is_prompt));
         let handled = panic::catch_unwind(AssertUnwindSafe(|| {
             server.service.handle(method.name, args, slot)
         }));
@@ -122,18 +134,17 @@ impl Shared {
             abort(&format!("server {:?}: {unknown}", server.name));
         }
         self.perform(self.step(|calls, now| calls.returned(call, now)));
-        if let Err(panic) = handled {
-            // Its call has failed. The crew keeps the panic for whoever joins it.
-            panic::resume_unwind(panic);
-        }
+        handled.map(drop)
     }
 
     /// A reply slot has been filled or dropped, on whatever thread.
-    fn answered(&self, call: CallId, answer: Option<Vec<u8>>) {
+    fn answered(&self, call: CallId, answer: Option<Vec<u8>>, is_prompt: bool) {
         let action = self.step(|calls, now| calls.answered(call, answer, now));
-        if let Some(Action::Complete(done, outcome)) = action
-            && let Err(job) = self.workers.run(Box::new(move || done.complete(outcome)))
-        {
+        let Some(Action::Complete(done, outcome)) = action else { return };
+        if is_prompt {
+            return done.complete(outcome);
+        }
+        if let Err(job) = self.workers.run(Box::new(move || done.complete(outcome))) {
             // The network stopped in between; nobody else can deliver this outcome.
             job();
         }

@@ -106,6 +106,11 @@ impl Workers {
         Ok(())
     }
 
+    /// Keeps the panic of a job that ran elsewhere, unless there is one already.
+    pub(crate) fn keep_panic(&self, panic: Panic) {
+        self.crew.roster.lock().panic.get_or_insert(panic);
+    }
+
     /// Sends everybody home once the queue is empty, without waiting for it.
     pub(crate) fn dismiss(&self) {
         let mut roster = self.crew.roster.lock();

@@ -8,9 +8,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
-use oarlock_rpc::Service;
+use crossbeam_channel::{Receiver, Sender, unbounded};
 use oarlock_rpc::codec::{self, Wire};
+use oarlock_rpc::{Service, promise};
 use oarlock_storage::{Persister, SnapshotStage};
 
 use crate::error::{OpenError, ReadError, RestoreError, Stopped, SubmitError};
@@ -131,15 +131,12 @@ impl<M: StateMachine> Replicated<M> {
         command: &M::Command,
         deadline: Instant,
     ) -> Result<M::Output, SubmitError> {
-        let (tx, rx) = bounded(1);
-        // The receiver may have given up: then nobody wants the answer.
-        let id = self.start(command, Box::new(move |answer| drop(tx.send(answer))))?;
-        match rx.recv_deadline(deadline) {
-            Ok(answer) => answer,
-            Err(RecvTimeoutError::Timeout) => Err(SubmitError::Unknown { id }),
-            Err(RecvTimeoutError::Disconnected) => {
-                Err(SubmitError::Stopped { stopped: self.why_stopped(), id: Some(id) })
-            }
+        let (promise, answer) = promise();
+        let id = self.start(command, Box::new(move |answer| promise.keep(answer)))?;
+        match answer.wait_until(deadline) {
+            Ok(Some(answer)) => answer,
+            Ok(None) => Err(SubmitError::Stopped { stopped: self.why_stopped(), id: Some(id) }),
+            Err(_) => Err(SubmitError::Unknown { id }),
         }
     }
 
@@ -176,13 +173,12 @@ impl<M: StateMachine> Replicated<M> {
         f: impl FnOnce(&M) -> R + Send + 'static,
         deadline: Instant,
     ) -> Result<R, ReadError> {
-        let (tx, rx) = bounded(1);
-        // The receiver may have given up: then nobody wants the result.
-        self.read_with(move |machine| drop(tx.send(machine.map(f))));
-        match rx.recv_deadline(deadline) {
-            Ok(result) => result,
-            Err(RecvTimeoutError::Timeout) => Err(ReadError::TimedOut),
-            Err(RecvTimeoutError::Disconnected) => Err(self.why_stopped().into()),
+        let (promise, result) = promise();
+        self.read_with(move |machine| promise.keep(machine.map(f)));
+        match result.wait_until(deadline) {
+            Ok(Some(result)) => result,
+            Ok(None) => Err(self.why_stopped().into()),
+            Err(_) => Err(ReadError::TimedOut),
         }
     }
 
@@ -190,7 +186,7 @@ impl<M: StateMachine> Replicated<M> {
     /// that applies (or an error, perhaps on this one). It must not wait.
     pub fn read_with(&self, done: impl FnOnce(Result<&M, ReadError>) + Send + 'static) {
         let mut done: Option<ReadDone<M>> = Some(Box::new(done));
-        let begun = self.raft.shared().step(|rules, _| match rules.begin_read() {
+        let begun = self.raft.shared().step(|rules, now| match rules.begin_read(now) {
             Some(id) => {
                 let read = Waiting::Read(id, done.take().expect("nobody took it before"));
                 self.hand_over(read);

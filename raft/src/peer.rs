@@ -343,6 +343,11 @@ impl Service for RaftService {
         }
         Ok(())
     }
+
+    /// One step under the lock; what waits for the disk, the log writer sends, without it.
+    fn is_prompt(&self) -> bool {
+        true
+    }
 }
 
 /// What cannot be read is not answered; the sender is of another build, and the log says so.

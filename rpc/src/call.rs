@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use crate::promise::{Awaited, promise};
 
 /// Which of a connection's lanes a method travels in.
 ///
@@ -49,9 +49,9 @@ impl fmt::Display for Method {
 pub trait End: Send + Sync + 'static {
     /// Starts a call and returns at once; `done` gets the reply, or `None`, exactly once.
     ///
-    /// `done` runs on a thread of the network (or on this one, if the call fails at once) and must
-    /// not wait for anything but a short lock. The caller must therefore hold no lock that `done`
-    /// takes.
+    /// `done` runs on a thread of the network, or of the service that answers, or on this one before
+    /// this returns; it must not wait for anything but a short lock. The caller must therefore hold
+    /// no lock that `done` takes, nor one that a [prompt](Service::is_prompt) service takes.
     fn start(&self, method: Method, args: Vec<u8>, done: Completion);
 
     /// Starts a call and returns the handle to wait on.
@@ -108,34 +108,28 @@ impl fmt::Debug for Completion {
 
 /// The handle of a call in flight.
 #[derive(Debug)]
-pub struct Call(Receiver<Option<Vec<u8>>>);
+pub struct Call(Awaited<Option<Vec<u8>>>);
 
 impl Call {
     /// A handle and the completion that resolves it.
     pub fn pair() -> (Self, Completion) {
-        let (tx, rx) = bounded(1);
-        // The handle may be gone: then nobody wants the outcome.
-        let done = Completion::new(move |outcome| drop(tx.send(outcome)));
-        (Self(rx), done)
+        let (promise, awaited) = promise();
+        (Self(awaited), Completion::new(move |outcome| promise.keep(outcome)))
     }
 
     /// Waits for the outcome: the reply, or `None` if nothing came back.
     pub fn wait(self) -> Option<Vec<u8>> {
-        self.0.recv().ok().flatten()
+        self.0.wait().flatten()
     }
 
     /// Waits until `deadline`; gives the handle back if the call is still in flight then.
     pub fn wait_until(self, deadline: Instant) -> Result<Option<Vec<u8>>, Self> {
-        match self.0.recv_deadline(deadline) {
-            Ok(outcome) => Ok(outcome),
-            Err(RecvTimeoutError::Disconnected) => Ok(None),
-            Err(RecvTimeoutError::Timeout) => Err(self),
-        }
+        self.0.wait_until(deadline).map(Option::flatten).map_err(Self)
     }
 
     /// Whether the outcome is here, so that [`Call::wait`] would not block.
     pub fn is_done(&self) -> bool {
-        !self.0.is_empty()
+        self.0.is_settled()
     }
 }
 
@@ -151,6 +145,15 @@ pub trait Service: Send + Sync + 'static {
     /// Runs on the thread that reads the connection (on TCP), so it must not wait for a disk, the
     /// network or user code: it takes one step and returns.
     fn handle(&self, method: &str, args: &[u8], reply: ReplySlot) -> Result<(), UnknownMethod>;
+
+    /// Whether a network within one process may save the hand-over between threads: run `handle` on
+    /// the thread that calls, and what waits for the reply on the thread that fills the slot. So a
+    /// prompt service takes short locks only, and holds none while it fills or drops a slot.
+    ///
+    /// Default: no.
+    fn is_prompt(&self) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]

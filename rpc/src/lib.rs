@@ -10,8 +10,10 @@
 
 mod call;
 pub mod codec;
+mod promise;
 mod router;
 pub mod tcp;
 
 pub use call::{Call, Completion, End, Lane, Method, ReplySlot, Service, UnknownMethod};
+pub use promise::{Awaited, Promise, promise};
 pub use router::Router;

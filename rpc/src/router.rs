@@ -34,4 +34,8 @@ impl Service for Router {
             None => Err(UnknownMethod(method.to_owned())),
         }
     }
+
+    fn is_prompt(&self) -> bool {
+        self.services.values().all(|service| service.is_prompt())
+    }
 }

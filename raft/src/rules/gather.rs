@@ -4,7 +4,8 @@
 //! Callers that wait for one batch are answered together, and come back together, one upon the
 //! other. If the first of them set off a sync alone, the others would wait for it, and every sync
 //! would serve a part of them. So while commands follow each other closely they gather, until
-//! none has come for a moment or the first has waited long enough. A caller alone never waits.
+//! none has come for a moment or the first has waited long enough. A caller alone never waits,
+//! unless the options say that commands linger.
 
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,8 @@ const GATHER_MAX: Duration = Duration::from_millis(4);
 /// What has arrived since the log writer last took entries.
 #[derive(Debug)]
 pub(super) struct Gather {
+    /// How long every command waits for others, alone or not.
+    linger: Duration,
     last_arrival: Instant,
     /// Whether the last command came right behind the one before it.
     in_burst: bool,
@@ -32,8 +35,15 @@ pub(super) struct Gather {
 }
 
 impl Gather {
-    pub(super) fn new(now: Instant) -> Self {
-        Self { last_arrival: now, in_burst: false, shared: false, since: None, taken_index: 0 }
+    pub(super) fn new(linger: Duration, now: Instant) -> Self {
+        Self {
+            linger,
+            last_arrival: now,
+            in_burst: false,
+            shared: false,
+            since: None,
+            taken_index: 0,
+        }
     }
 
     /// An entry arrived. Returns whether the threads must be told: they look at later ones by
@@ -48,20 +58,22 @@ impl Gather {
 
     /// When to look again, if what has arrived should wait for more.
     pub(super) fn until(&self, now: Instant) -> Option<Instant> {
-        let since = self.since.filter(|_| self.in_burst)?;
-        let until = (self.last_arrival + QUIET).min(since + GATHER_MAX);
+        let since = self.since?;
+        let lingers_until = since + self.linger;
+        let burst_until = (self.last_arrival + QUIET).min(since + GATHER_MAX);
+        let until = if self.in_burst { lingers_until.max(burst_until) } else { lingers_until };
         (now < until).then_some(until)
     }
 
     /// How long entries that the log writer has not taken may be held back from followers: well
     /// beyond the moment it takes them if it can, or they would go in two messages.
     pub(super) fn held_until(&self) -> Option<Instant> {
-        self.since.map(|since| since + GATHER_MAX * 2)
+        self.since.map(|since| since + self.linger + GATHER_MAX * 2)
     }
 
-    /// Whether the last command came right behind the one before it.
-    pub(super) fn in_burst(&self) -> bool {
-        self.in_burst
+    /// Whether what has arrived waits for more.
+    pub(super) fn gathers(&self) -> bool {
+        self.in_burst || !self.linger.is_zero()
     }
 
     /// The log writer took everything up to `last_index`.
@@ -85,7 +97,7 @@ mod tests {
     fn a_lone_command_goes_at_once() {
         #[expect(clippy::disallowed_methods, reason = "an origin for stated times")]
         let start = Instant::now();
-        let mut gather = Gather::new(start);
+        let mut gather = Gather::new(Duration::ZERO, start);
         let mut now = start;
         // However quick it is.
         for index in 1..4 {
@@ -100,7 +112,7 @@ mod tests {
     fn a_burst_gathers_until_it_is_quiet_or_has_waited_long_enough() {
         #[expect(clippy::disallowed_methods, reason = "an origin for stated times")]
         let start = Instant::now();
-        let mut gather = Gather::new(start);
+        let mut gather = Gather::new(Duration::ZERO, start);
         let at = |micros: u64| start + Duration::from_micros(micros);
         gather.arrived(at(900));
         gather.arrived(at(1000));
@@ -115,5 +127,18 @@ mod tests {
         let first_waited_long_enough = at(1050) + GATHER_MAX;
         assert_eq!(gather.until(at(5000)), Some(first_waited_long_enough));
         assert_eq!(gather.until(first_waited_long_enough), None);
+    }
+    #[test]
+    fn where_commands_linger_a_lone_one_waits_too() {
+        #[expect(clippy::disallowed_methods, reason = "an origin for stated times")]
+        let start = Instant::now();
+        let linger = Duration::from_millis(1);
+        let mut gather = Gather::new(linger, start);
+        let come = start + Duration::from_millis(70);
+        gather.arrived(come);
+        assert_eq!(gather.until(come), Some(come + linger));
+        gather.arrived(come + linger / 2);
+        assert_eq!(gather.until(come + linger / 2), Some(come + linger), "not longer for others");
+        assert_eq!(gather.until(come + linger), None);
     }
 }

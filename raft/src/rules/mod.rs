@@ -175,7 +175,7 @@ impl Rules {
             incoming: None,
             reads: Reads::default(),
             uncommitted_bytes: 0,
-            gather: Gather::new(now),
+            gather: Gather::new(options.linger, now),
             wake: Wake::default(),
             options,
         };
@@ -282,10 +282,11 @@ impl Rules {
         self.uncommitted_bytes += entry.logical_bytes();
         self.log.append(entry.clone());
         self.mutations.append([entry]);
-        // While entries gather, the threads look again by themselves.
+        // While entries gather, the threads look again by themselves; where commands linger, those
+        // that send are woken once the log writer has taken them.
         let is_first = self.gather.arrived(now);
         self.wake.log_writer |= is_first;
-        self.wake.entries_to_send |= is_first;
+        self.wake.entries_to_send |= is_first && self.options.linger.is_zero();
         id
     }
 

@@ -42,11 +42,13 @@ pub(super) struct Moment {
     pub(super) last_index: Index,
     /// The last entry that the log writer has taken.
     pub(super) taken_index: Index,
-    /// Whether the entries behind it come in a burst, and how long they may be held back.
-    pub(super) in_burst: bool,
+    /// Whether the entries behind it wait for more, and how long they may be held back.
+    pub(super) gathers: bool,
     pub(super) held_until: Option<Instant>,
     pub(super) commit_index: Index,
     pub(super) read_round: u64,
+    /// No message for a round of read confirmations alone before this moment.
+    pub(super) round_after: Instant,
     pub(super) heartbeat_interval: Duration,
     /// A message that is not answered for this long counts as lost.
     pub(super) patience: Duration,
@@ -156,7 +158,7 @@ impl Progress {
     /// writer gathers, or is busy while this follower is too. Then both go together; if our disk
     /// is slow, followers do not wait for it.
     fn gathers_until(&self, at: &Moment) -> Option<Instant> {
-        let waits = self.next_index > at.taken_index && (at.in_burst || self.in_flight > 0);
+        let waits = self.next_index > at.taken_index && (at.gathers || self.in_flight > 0);
         at.held_until.filter(|&until| waits && at.now < until)
     }
 
@@ -166,8 +168,13 @@ impl Progress {
         let held = pending && self.gathers_until(at).is_some();
         let entries = pending && !held && !self.is_window_full(at);
         let commit = self.has_commit_news(at) && self.in_flight == 0 && !held;
-        let round = self.round_sent < at.read_round && self.round_sent == self.round_acked;
+        let round = self.wants_round(at) && at.now >= at.round_after;
         entries || commit || round || !matches!(self.feed, Feed::Replicate)
+    }
+
+    /// Whether it is to confirm a round, and no other is under way.
+    fn wants_round(&self, at: &Moment) -> bool {
+        self.round_sent < at.read_round && self.round_sent == self.round_acked
     }
 
     /// Whether the follower had better be told what is committed. The news travels with entries, or
@@ -188,7 +195,8 @@ impl Progress {
         // By then, what was sent may be committed. If that takes longer, the commit wakes us.
         let news_at = Some(self.news_after)
             .filter(|&news_at| at.now < news_at && self.commit_sent + 1 < self.next_index);
-        let earliest = [lost_at, retry_at, more_at, news_at].into_iter().flatten();
+        let round_at = Some(at.round_after).filter(|_| self.wants_round(at));
+        let earliest = [lost_at, retry_at, more_at, news_at, round_at].into_iter().flatten();
         Due::At(earliest.fold(heartbeat_at, Instant::min))
     }
 

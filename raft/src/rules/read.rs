@@ -2,6 +2,7 @@
 //! and waits for one round of messages that proves its leader was one after the read began.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use super::{Role, Rules};
 use crate::mistake;
@@ -29,6 +30,8 @@ pub(super) struct Reads {
     waiting: VecDeque<Read>,
     next_id: ReadId,
     latest_round: u64,
+    /// When the latest round may start, if it lingers for more reads.
+    round_after: Option<Instant>,
     /// Whether a message of the latest round has left: then it is too late to join.
     started: bool,
     confirmed_round: u64,
@@ -41,6 +44,11 @@ impl Reads {
         self.latest_round
     }
 
+    /// When the latest round may start by a message of its own.
+    pub(super) fn round_after(&self, now: Instant) -> Instant {
+        self.round_after.unwrap_or(now)
+    }
+
     pub(super) fn round_started(&mut self) {
         self.started = true;
     }
@@ -48,13 +56,14 @@ impl Reads {
 
 impl Rules {
     /// Begins a read, if this peer leads.
-    pub(crate) fn begin_read(&mut self) -> Option<ReadId> {
+    pub(crate) fn begin_read(&mut self, now: Instant) -> Option<ReadId> {
         if !self.is_leader() {
             return None;
         }
         if self.reads.started || self.reads.latest_round == self.reads.confirmed_round {
             self.reads.latest_round += 1;
             self.reads.started = false;
+            self.reads.round_after = Some(now + self.options.linger);
             self.wake.entries_to_send = true;
         }
         let index = self.has_committed_in_term().then_some(self.commit_index);

@@ -19,7 +19,7 @@ impl World {
             let now = self.now;
             let running = self.running(id);
             let started = running.rules.start(payload.into(), now).is_some();
-            if let Some(read) = running.rules.begin_read() {
+            if let Some(read) = running.rules.begin_read(now) {
                 running.reads.insert(read, committed);
             }
             self.proposals += u64::from(started);
