@@ -144,6 +144,11 @@ impl Mutations {
         )
     }
 
+    /// Whether anything is queued.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.steps.is_empty()
+    }
+
     /// Takes everything queued; `None` if nothing is.
     pub(crate) fn take(&mut self) -> Option<WriteWork> {
         if self.steps.is_empty() {

@@ -21,7 +21,7 @@ use crate::rules::{Role, Rules};
 use crate::shared::Shared;
 use crate::threads::applier::{ChannelSink, Sink, applier_thread};
 use crate::threads::election::election_thread;
-use crate::threads::log_writer::LogWriter;
+use crate::threads::log_writer::{LogWriter, log_writer_thread};
 use crate::threads::replication::replication_thread;
 use crate::threads::spawn;
 use crate::types::{EntryId, Index, PeerId, Snapshot, Term};
@@ -165,16 +165,11 @@ impl Raft {
         let voters = peers.keys().copied().chain([me]);
         let initial = Configuration::of_voters(voters);
         let rules = Rules::recovered(me, initial, recovered, options, Shared::now())?;
-        let shared = Arc::new(Shared::new(rules));
-        let raft = Self {
-            inner: Arc::new(Inner {
-                shared: Arc::clone(&shared),
-                stage: persister.snapshot_stage(),
-            }),
-        };
+        let stage = persister.snapshot_stage();
+        let shared = Arc::new(Shared::new(rules, LogWriter::new(persister)));
+        let raft = Self { inner: Arc::new(Inner { shared: Arc::clone(&shared), stage }) };
         let sink = sink(&shared);
-        let log_writer = LogWriter::new(persister);
-        spawn(&shared, me, "log-writer", move |shared| log_writer.run(shared))?;
+        spawn(&shared, me, "log-writer", log_writer_thread)?;
         spawn(&shared, me, "applier", move |shared| applier_thread(shared, sink))?;
         for (&peer, end) in &peers {
             let end = Arc::clone(end);

@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | `election` | a round of votes to send, or the election deadline came | election rules | election thread |
 //! | `entries_to_send` | a follower wants a message | appends, replies, commits, reads | replication threads |
-//! | `log_writer` | a mutation is queued | every rule that changes durable state | log writer |
+//! | `log_writer` | a mutation is queued and nobody writes, or nobody ever will | every rule that changes durable state, whoever wrote | log writer |
 //! | `durable` | the durable sequence number passed one | log writer | whoever may not speak yet |
 //! | `committed` | something to apply, a read to serve or to fail | commits, rounds, log writer | applier |
 //! | `leader` | another leader is known, or none | role changes | requests that wait for one |
@@ -24,8 +24,9 @@ use oarlock_storage::Snapshot;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::error::Stopped;
-use crate::mutation::{AfterDurable, Seq};
+use crate::mutation::{AfterDurable, Seq, WriteWork};
 use crate::rules::{Due, Rules};
+use crate::threads::log_writer::LogWriter;
 
 /// A reply that waits for the disk.
 #[derive(Debug)]
@@ -42,9 +43,19 @@ impl Answer {
     }
 }
 
-#[derive(Debug)]
+/// Where the right to write is.
+enum Writer {
+    /// Nobody writes.
+    Here(LogWriter),
+    /// Somebody does, and looks for more when that is done.
+    Away,
+    /// Nobody ever will: the peer has stopped.
+    Gone,
+}
+
 struct State {
     rules: Rules,
+    writer: Writer,
     /// Replies that wait for the disk, oldest first.
     outbox: Vec<Answer>,
     stopped: Option<Stopped>,
@@ -54,7 +65,6 @@ struct State {
 }
 
 /// What the threads of one peer share.
-#[derive(Debug)]
 pub(crate) struct Shared {
     state: Mutex<State>,
     pub(crate) election: Condvar,
@@ -68,10 +78,14 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// The rules of a peer that starts now.
-    pub(crate) fn new(rules: Rules) -> Self {
+    pub(crate) fn new(mut rules: Rules, writer: LogWriter) -> Self {
+        if writer.is_instant() {
+            rules.writes_are_instant();
+        }
         let (sender, receiver) = bounded(0);
         let state = State {
             rules,
+            writer: Writer::Here(writer),
             outbox: Vec::new(),
             stopped: None,
             threads: Vec::new(),
@@ -98,7 +112,7 @@ impl Shared {
     pub(crate) fn step<T>(&self, f: impl FnOnce(&mut Rules, Instant) -> T) -> Result<T, Stopped> {
         let mut state = self.running()?;
         let value = f(&mut state.rules, Instant::now());
-        self.end_step(&mut state);
+        self.end_step_writing(state);
         Ok(value)
     }
 
@@ -125,8 +139,7 @@ impl Shared {
             state.outbox.push(answer);
             None
         };
-        self.end_step(&mut state);
-        drop(state);
+        self.end_step_writing(state);
         if let Some(answer) = answer {
             answer.send();
         }
@@ -141,11 +154,15 @@ impl Shared {
     ) -> Option<T> {
         let mut state = self.running().ok()?;
         loop {
-            let due = due(&mut state.rules, Instant::now());
+            let now = Instant::now();
+            let due = due(&mut state.rules, now);
             self.end_step(&mut state);
             match due {
                 Due::Now(work) => return Some(work),
-                Due::At(deadline) => drop(wake.wait_until(&mut state, deadline)),
+                Due::At(deadline) => {
+                    debug_assert!(deadline > now, "a wait for a moment that has passed is a spin");
+                    wake.wait_until(&mut state, deadline);
+                }
                 Due::WhenWoken => wake.wait(&mut state),
             }
             if state.stopped.is_some() {
@@ -166,19 +183,68 @@ impl Shared {
         Ok(out.value)
     }
 
-    /// The log writer made everything up to `through` durable. Returns the answers that waited for
-    /// it, to be sent without the lock.
+    /// Sleeps until there is something to write and nobody writes it; `None` once the peer stops.
+    pub(crate) fn take_writes(&self) -> Option<(LogWriter, WriteWork)> {
+        let mut state = self.state.lock();
+        loop {
+            if state.stopped.is_some() {
+                return self.retire_writer(state);
+            }
+            let now = Instant::now();
+            let due = state.take_writes(now);
+            self.end_step(&mut state);
+            match due {
+                Due::Now(taken) => return Some(taken),
+                Due::At(deadline) => {
+                    debug_assert!(deadline > now, "a wait for a moment that has passed is a spin");
+                    self.log_writer.wait_until(&mut state, deadline);
+                }
+                Due::WhenWoken => self.log_writer.wait(&mut state),
+            }
+        }
+    }
+
+    /// Closes what there is to write to, once nobody does.
+    fn retire_writer<T>(&self, mut state: MutexGuard<'_, State>) -> Option<T> {
+        while matches!(state.writer, Writer::Away) {
+            self.log_writer.wait(&mut state);
+        }
+        let writer = std::mem::replace(&mut state.writer, Writer::Gone);
+        // Files are closed without the lock.
+        drop(state);
+        drop(writer);
+        None
+    }
+
+    /// Everything up to `through` is durable; `snapshot` is the one made current on the way.
+    /// Returns the answers that waited for it, to be sent without the lock.
     pub(crate) fn on_durable(
         &self,
+        writer: LogWriter,
         through: Seq,
         snapshot: Option<Snapshot>,
-    ) -> Result<Vec<Answer>, Stopped> {
-        let mut state = self.running()?;
+    ) -> Vec<Answer> {
+        let mut state = self.state.lock();
+        state.writer = Writer::Here(writer);
+        if state.stopped.is_some() {
+            drop(state);
+            self.log_writer.notify_all();
+            return Vec::new();
+        }
         state.rules.on_durable(through, snapshot, Instant::now());
+        // Whoever queued more in the meantime left it to us; the thread takes it.
+        state.rules.wake_for_writes();
         let answers = state.outbox.extract_if(.., |answer| answer.seq <= through).collect();
         self.end_step(&mut state);
+        drop(state);
         self.durable.notify_all();
-        Ok(answers)
+        answers
+    }
+
+    /// A write failed, or panicked.
+    pub(crate) fn writer_is_gone(&self) {
+        self.state.lock().writer = Writer::Gone;
+        self.log_writer.notify_all();
     }
 
     /// Waits until `done` finds what it looks for, at the latest until `deadline`; asked again
@@ -253,12 +319,28 @@ impl Shared {
         }
     }
 
+    /// Ends a step, and writes what it queued if that needs no waiting.
+    fn end_step_writing(&self, mut state: MutexGuard<'_, State>) {
+        let taken = match &state.writer {
+            Writer::Here(writer) if writer.is_instant() && state.rules.has_writes() => {
+                state.take_writes(Instant::now())
+            }
+            _ => Due::WhenWoken,
+        };
+        self.end_step(&mut state);
+        drop(state);
+        if let Due::Now((writer, work)) = taken {
+            writer.write_for(self, work);
+        }
+    }
+
     /// Ends a step: the invariants hold, and whoever has something to do now is woken.
     fn end_step(&self, state: &mut State) {
         if cfg!(debug_assertions) {
             state.rules.check_invariants();
         }
-        let wake = state.rules.take_wake();
+        let mut wake = state.rules.take_wake();
+        wake.log_writer &= matches!(state.writer, Writer::Here(_)) && state.rules.has_writes();
         let woken = [
             (wake.election, &self.election),
             (wake.entries_to_send, &self.entries_to_send),
@@ -268,6 +350,21 @@ impl Shared {
         ];
         for (_, condvar) in woken.into_iter().filter(|(wake, _)| *wake) {
             condvar.notify_all();
+        }
+    }
+}
+
+impl State {
+    /// Takes what is to be written, and the right to write it.
+    fn take_writes(&mut self, now: Instant) -> Due<(LogWriter, WriteWork)> {
+        let Writer::Here(_) = self.writer else { return Due::WhenWoken };
+        match self.rules.writes_due(now) {
+            Due::Now(work) => match std::mem::replace(&mut self.writer, Writer::Away) {
+                Writer::Here(writer) => Due::Now((writer, work)),
+                Writer::Away | Writer::Gone => unreachable!("the right to write was here"),
+            },
+            Due::At(deadline) => Due::At(deadline),
+            Due::WhenWoken => Due::WhenWoken,
         }
     }
 }

@@ -115,6 +115,10 @@ impl Persister for MemoryPersister {
     fn raft_state_bytes(&self) -> u64 {
         self.state.lock().shape.raft_state_bytes()
     }
+
+    fn is_instant(&self) -> bool {
+        true
+    }
 }
 
 /// Writes snapshots into memory.

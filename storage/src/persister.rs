@@ -43,6 +43,12 @@ pub trait Persister: Send {
     /// The size of the logical state: hard state, the log's base, and each entry's
     /// [`logical_bytes`](Entry::logical_bytes). Not the size of files, and without the snapshot.
     fn raft_state_bytes(&self) -> u64;
+
+    /// Whether no call ever waits, for a disk or anything else, so that any thread may make it on
+    /// its way. Default: no.
+    fn is_instant(&self) -> bool {
+        false
+    }
 }
 
 /// What one call makes durable. Its parts apply in the order of the fields.

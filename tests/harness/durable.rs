@@ -188,4 +188,7 @@ impl Persister for Severable {
     fn raft_state_bytes(&self) -> u64 {
         self.inner.raft_state_bytes()
     }
+    fn is_instant(&self) -> bool {
+        self.inner.is_instant()
+    }
 }

@@ -23,6 +23,8 @@ const GATHER_MAX: Duration = Duration::from_millis(4);
 pub(super) struct Gather {
     /// How long every command waits for others, alone or not.
     linger: Duration,
+    /// Whether there are syncs to share: else nothing is won by waiting for the end of a burst.
+    bursts: bool,
     last_arrival: Instant,
     /// Whether the last command came right behind the one before it.
     in_burst: bool,
@@ -38,6 +40,7 @@ impl Gather {
     pub(super) fn new(linger: Duration, now: Instant) -> Self {
         Self {
             linger,
+            bursts: true,
             last_arrival: now,
             in_burst: false,
             shared: false,
@@ -46,10 +49,15 @@ impl Gather {
         }
     }
 
+    /// Writes cost nothing: commands need not wait for each other.
+    pub(super) fn writes_are_instant(&mut self) {
+        self.bursts = false;
+    }
+
     /// An entry arrived. Returns whether the threads must be told: they look at later ones by
     /// themselves while these gather.
     pub(super) fn arrived(&mut self, now: Instant) -> bool {
-        self.in_burst = self.shared && now < self.last_arrival + BURST_GAP;
+        self.in_burst = self.bursts && self.shared && now < self.last_arrival + BURST_GAP;
         self.last_arrival = now;
         let is_first = self.since.is_none();
         self.since.get_or_insert(now);

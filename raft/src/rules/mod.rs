@@ -238,6 +238,21 @@ impl Rules {
         work.map_or(Due::WhenWoken, Due::Now)
     }
 
+    /// Durable state is in memory: there are no syncs to share.
+    pub(crate) fn writes_are_instant(&mut self) {
+        self.gather.writes_are_instant();
+    }
+
+    /// Whether anything is queued for the log writer.
+    pub(crate) fn has_writes(&self) -> bool {
+        self.mutations.has_work()
+    }
+
+    /// Has the log writer look at what was queued while it wrote.
+    pub(crate) fn wake_for_writes(&mut self) {
+        self.wake.log_writer |= self.has_writes();
+    }
+
     /// The log writer made everything up to `through` durable; `snapshot` is the one it made
     /// current on the way, if it did.
     pub(crate) fn on_durable(

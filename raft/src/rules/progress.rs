@@ -195,7 +195,8 @@ impl Progress {
         // By then, what was sent may be committed. If that takes longer, the commit wakes us.
         let news_at = Some(self.news_after)
             .filter(|&news_at| at.now < news_at && self.commit_sent + 1 < self.next_index);
-        let round_at = Some(at.round_after).filter(|_| self.wants_round(at));
+        let round_at =
+            Some(at.round_after).filter(|&round_at| at.now < round_at && self.wants_round(at));
         let earliest = [lost_at, retry_at, more_at, news_at, round_at].into_iter().flatten();
         Due::At(earliest.fold(heartbeat_at, Instant::min))
     }

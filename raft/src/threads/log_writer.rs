@@ -1,5 +1,9 @@
 //! The log writer: the one thread that touches the disk. It takes everything queued, makes it
 //! durable with one write and one sync (group commit), and then speaks for it.
+//!
+//! Where durable state is in memory, there is nothing to wait for, and waking a thread would cost
+//! more than the write: whoever queued it writes it, if nobody else does at that moment. So the
+//! right to write is a value, [`LogWriter`], and who has taken it out of [`Shared`] writes.
 
 use std::sync::Arc;
 
@@ -8,15 +12,21 @@ use oarlock_storage::{
 };
 
 use crate::error::Stopped;
-use crate::mutation::WriteStep;
-use crate::rules::Rules;
+use crate::mutation::{WriteStep, WriteWork};
 use crate::shared::Shared;
 
-/// The thread's own state: the disk, and the snapshot a leader is sending.
+/// The right to write: the disk, and the snapshot a leader is sending.
 pub(crate) struct LogWriter {
     persister: Box<dyn Persister>,
     stage: Arc<dyn SnapshotStage>,
     receiving: Option<Box<dyn SnapshotWriter>>,
+}
+
+/// The thread's body: writes whatever nobody wrote on the way, until the peer stops.
+pub(crate) fn log_writer_thread(shared: &Arc<Shared>) {
+    while let Some((writer, work)) = shared.take_writes() {
+        writer.write_for(shared, work);
+    }
 }
 
 impl LogWriter {
@@ -24,22 +34,26 @@ impl LogWriter {
         Self { stage: persister.snapshot_stage(), persister, receiving: None }
     }
 
-    /// The thread's body. The first storage error stops the peer for good, before anything that
-    /// rests on it is spoken.
-    pub(crate) fn run(mut self, shared: &Shared) {
-        while let Some(work) =
-            shared.take(&shared.log_writer, |rules: &mut Rules, now| rules.writes_due(now))
-        {
-            let snapshot = match self.write(work.steps) {
-                Ok(snapshot) => snapshot,
-                Err(error) => {
-                    log::error!(target: "PERS", "{error}; this peer stops");
-                    return shared.stop(Stopped::storage(&error));
+    /// Whether any thread may write on its way.
+    pub(crate) fn is_instant(&self) -> bool {
+        self.persister.is_instant()
+    }
+
+    /// Writes `work`, gives the right back, and sends what waited for it. The first storage error
+    /// stops the peer for good, before anything that rests on it is spoken.
+    pub(crate) fn write_for(self, shared: &Shared, work: WriteWork) {
+        let mut writing = Writing { writer: Some(self), shared };
+        let writer = writing.writer.as_mut().expect("it was just put there");
+        match writer.write(work.steps) {
+            Ok(snapshot) => {
+                let writer = writing.writer.take().expect("nobody took it");
+                for answer in shared.on_durable(writer, work.through, snapshot) {
+                    answer.send();
                 }
-            };
-            let Ok(answers) = shared.on_durable(work.through, snapshot) else { return };
-            for answer in answers {
-                answer.send();
+            }
+            Err(error) => {
+                log::error!(target: "PERS", "{error}; this peer stops");
+                shared.stop(Stopped::storage(&error));
             }
         }
     }
@@ -87,5 +101,22 @@ impl LogWriter {
     ) -> Result<Snapshot, StorageError> {
         let before = std::mem::take(before);
         self.persister.save_state_and_snapshot(&before, staged)
+    }
+}
+
+/// A write under way. If it fails or panics, nobody writes ever again.
+struct Writing<'a> {
+    writer: Option<LogWriter>,
+    shared: &'a Shared,
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        if let Some(writer) = self.writer.take() {
+            // Closed first: when the peer has been killed, its state can be opened again.
+            drop(writer);
+            self.shared.stop(Stopped("a write to the log panicked".to_owned()));
+            self.shared.writer_is_gone();
+        }
     }
 }
