@@ -68,11 +68,12 @@ pub(crate) fn read(
     let (first, last) = (run[0], run[run.len() - 1]);
     let mut reader = Reader::new(files, slot);
     let threads = threads_for(run.len(), segment_bytes);
-    SegmentReader { files, identity, map }.read_all(&run, threads, |number, segment| {
+    let read = SegmentReader { files, identity, map }.read_all(&run, threads, |number, segment| {
         reader.tell(number - first, run.len());
         reader.check_continues(&segment.head)?;
         if number == last { reader.take_last(segment) } else { reader.take_closed(segment) }
-    })?;
+    });
+    read.map_err(|error| reader.locate(error))?;
     let Reader { log, hard_state_batch, closed, last, .. } = reader;
     let replay = log.expect("the last segment was read");
     let last = last.expect("the last segment was read");
@@ -151,6 +152,18 @@ impl<'a> Reader<'a> {
     fn tell(&mut self, done: u64, count: usize) {
         let dir = self.files.dir().display();
         self.progress.tell(format_args!("opening {dir}: {done} of {count} segments are read"));
+    }
+
+    /// Says of damage how far the log is good.
+    fn locate(&self, mut error: StorageError) -> StorageError {
+        if let StorageError::Damaged { what, .. } = &mut error {
+            let place = match &self.log {
+                Some(replay) => format!("behind entry {}", replay.state.last_index),
+                None => "before the first entry that can be read".to_owned(),
+            };
+            *what = format!("{what}, {place}");
+        }
+        error
     }
 
     fn check_continues(&mut self, head: &SegmentHead) -> Result<(), StorageError> {

@@ -180,6 +180,24 @@ impl SimFs {
             .collect()
     }
 
+    /// Flips a bit of a file, durably: the disk did it, nobody else.
+    pub(crate) fn flip(&self, name: &str, bit: usize) {
+        let mut disk = self.0.lock();
+        let file = disk.names[name];
+        let Inode { current, durable, .. } = &mut disk.files[file];
+        current[bit / 8] ^= 1 << (bit % 8);
+        durable[bit / 8] ^= 1 << (bit % 8);
+    }
+
+    /// Whether a reader sees exactly `contents`.
+    pub(crate) fn holds(&self, contents: &BTreeMap<String, Vec<u8>>) -> bool {
+        let disk = self.0.lock();
+        disk.names.len() == contents.len()
+            && contents.iter().all(|(name, content)| {
+                disk.names.get(name).is_some_and(|file| disk.files[*file].current == *content)
+            })
+    }
+
     /// A disk that holds exactly `contents`, durably.
     pub(crate) fn holding(contents: &BTreeMap<String, Vec<u8>>) -> Self {
         let mut disk = Disk::default();

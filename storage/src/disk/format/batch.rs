@@ -228,9 +228,17 @@ pub(super) fn trailer(salt: u64, number: u64) -> u64 {
 }
 
 /// Whether `batch`, with a good header and a bad body, was cut short: sectors of it were never
-/// written, or its last bytes.
+/// written, or its end was not.
 pub(crate) fn is_cut_short(header: &BatchHeader, batch: &[u8]) -> bool {
-    zero_sectors([batch]) > header.zero_sectors || batch.last() == Some(&0)
+    zero_sectors([batch]) > header.zero_sectors || has_no_end(header, batch)
+}
+
+/// Whether the trailer of `batch` is missing from some byte of it on.
+fn has_no_end(header: &BatchHeader, batch: &[u8]) -> bool {
+    let found = &batch[batch.len() - TRAILER_BYTES..];
+    let written = found.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let whole = trailer(header.salt, header.number).to_le_bytes();
+    written < TRAILER_BYTES && found[..written] == whole[..written]
 }
 
 /// Whether `sector` begins like the batch that is expected, and ends in zeros before its header
