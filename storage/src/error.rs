@@ -16,6 +16,17 @@ pub enum StorageError {
         /// What the system said.
         source: io::Error,
     },
+    /// There is no space for something new, and so nothing was changed: the same call may succeed
+    /// later. The persister goes on.
+    #[error("{operation} {path}: {source}; free some space, and it goes on by itself")]
+    NoSpace {
+        /// What was attempted.
+        operation: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// An earlier error made the persister refuse everything.
     #[error("the storage failed earlier and accepts nothing more: {0}; start the node again")]
     Latched(String),
@@ -47,4 +58,23 @@ pub enum StorageError {
         /// Whose it is, and whose was expected.
         what: String,
     },
+}
+
+impl StorageError {
+    /// Whether the system had no space left, for anybody or for us.
+    pub(crate) fn is_for_want_of_space(&self) -> bool {
+        let (Self::Io { source, .. } | Self::NoSpace { source, .. }) = self else { return false };
+        matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
+
+    /// The same error of an operation that no promise depends on, and that may be tried again.
+    pub(crate) fn of_something_new(self) -> Self {
+        if !self.is_for_want_of_space() {
+            return self;
+        }
+        match self {
+            Self::Io { operation, path, source } => Self::NoSpace { operation, path, source },
+            other => other,
+        }
+    }
 }

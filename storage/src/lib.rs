@@ -54,7 +54,7 @@ pub use entry::{Entry, EntryId, HardState};
 pub use error::StorageError;
 #[cfg(any(test, feature = "power-cut"))]
 pub use fs::forgetful::PowerCut;
-pub use memory::MemoryPersister;
+pub use memory::{MemoryPersister, MemoryRoom};
 pub use payload::Payload;
 pub use persister::{
     Batch, Persister, Recovered, Snapshot, SnapshotBytes, SnapshotMeta, SnapshotStage,

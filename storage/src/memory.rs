@@ -26,6 +26,19 @@ struct State {
     entries: Vec<Entry>,
     snapshot: Option<Snapshot>,
     loaded: bool,
+    room: MemoryRoom,
+}
+
+/// How much room a persister in memory pretends to have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MemoryRoom {
+    /// As much as anyone wants.
+    #[default]
+    Enough,
+    /// The reserve: everything still fits, but new entries had better not be taken on.
+    Reserve,
+    /// None for entries; terms, votes and snapshots fit.
+    NoEntries,
 }
 
 impl MemoryPersister {
@@ -41,6 +54,11 @@ impl MemoryPersister {
     pub fn copy(&self) -> Self {
         let state = State { loaded: false, ..self.state.lock().clone() };
         Self { state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// From here on it has this much room.
+    pub fn set_room(&self, room: MemoryRoom) {
+        self.state.lock().room = room;
     }
 
     /// The current snapshot, if there is one.
@@ -88,8 +106,22 @@ impl Persister for MemoryPersister {
     }
 
     fn persist(&mut self, batch: &Batch) -> Result<(), StorageError> {
+        self.make_room(batch)?;
         self.state.lock().apply(batch);
         Ok(())
+    }
+
+    fn make_room(&mut self, batch: &Batch) -> Result<(), StorageError> {
+        let has_room = self.state.lock().room != MemoryRoom::NoEntries;
+        if has_room || batch.entries.is_empty() {
+            return Ok(());
+        }
+        let source = std::io::ErrorKind::StorageFull.into();
+        Err(StorageError::NoSpace { operation: "append to", path: "memory".into(), source })
+    }
+
+    fn has_room(&self) -> bool {
+        self.state.lock().room == MemoryRoom::Enough
     }
 
     fn snapshot_stage(&self) -> Arc<dyn SnapshotStage> {
@@ -191,6 +223,20 @@ mod tests {
         writer.save_state_and_snapshot(&Batch::default(), staged).unwrap();
         assert_eq!(watcher.snapshot_bytes(), 5);
         assert_eq!(watcher.raft_state_bytes(), crate::log_shape::FIXED_BYTES);
+    }
+
+    #[test]
+    fn without_room_entries_wait_and_votes_do_not() {
+        let mut persister = MemoryPersister::new();
+        persister.set_room(MemoryRoom::NoEntries);
+        let error = persister.persist(&append(1)).unwrap_err();
+        assert!(matches!(error, StorageError::NoSpace { .. }), "{error}");
+        let vote = Batch { entries: Vec::new(), ..append(1) };
+        persister.persist(&vote).unwrap();
+        persister.set_room(MemoryRoom::Reserve);
+        assert!(!persister.has_room());
+        persister.persist(&append(1)).unwrap();
+        assert_eq!(persister.copy().load().entries.len(), 1);
     }
 
     #[test]

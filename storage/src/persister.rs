@@ -14,7 +14,8 @@ use crate::{Entry, EntryId, HardState, StorageError};
 /// 2. Each call is atomic: after a crash the whole batch is there, or none of it.
 /// 3. The snapshot and the log's start move together: after a crash both are old or both are new.
 /// 4. After the first error the persister is dead: every later call fails with
-///    [`StorageError::Latched`] and touches nothing. It never tries a failed sync again.
+///    [`StorageError::Latched`] and touches nothing. It never tries a failed sync again. Only
+///    [`StorageError::NoSpace`] is no such error: it comes before anything was changed.
 /// 5. A batch that would break the log's shape (a gap, a falling term, a truncation at or below the
 ///    snapshot, a second vote in one term) is our own bug: it panics before anything is written.
 pub trait Persister: Send {
@@ -23,6 +24,22 @@ pub trait Persister: Send {
 
     /// Makes `batch` durable: one write and one sync, however much is in it.
     fn persist(&mut self, batch: &Batch) -> Result<(), StorageError>;
+
+    /// Sees to it that the next call of [`persist`](Self::persist) or
+    /// [`save_state_and_snapshot`](Self::save_state_and_snapshot), with this very batch, does not
+    /// fail for want of space; [`StorageError::NoSpace`] if that cannot be had now. The former does
+    /// it by itself; the latter does not, because its snapshot would be lost.
+    fn make_room(&mut self, batch: &Batch) -> Result<(), StorageError> {
+        let _ = batch;
+        Ok(())
+    }
+
+    /// Whether new entries had better be taken on. Once this is false there is still some room, a
+    /// reserve: for what is under way already, for terms and votes, and for the snapshot that gives
+    /// space back. It becomes true again by itself when there is space. Cheap.
+    fn has_room(&self) -> bool {
+        true
+    }
 
     /// A way to write snapshots aside, usable from any thread while the log goes on.
     fn snapshot_stage(&self) -> Arc<dyn SnapshotStage>;
@@ -150,13 +167,20 @@ pub trait SnapshotStage: Send + Sync {
 
 /// A snapshot being written aside, from its beginning to its end.
 pub trait SnapshotWriter: Send {
-    /// Appends `bytes` to the content.
+    /// Appends `bytes` to the content: all of them, or, after [`StorageError::NoSpace`], none.
     fn write(&mut self, bytes: &[u8]) -> Result<(), StorageError>;
 
     /// The content written so far, in bytes.
     fn len_bytes(&self) -> u64;
 
-    /// Syncs the content. It is durable, but not current, until
+    /// Writes whatever is needed behind the content, which is complete: after this,
+    /// [`finish`](Self::finish) needs no more space. After [`StorageError::NoSpace`] it may be
+    /// called again.
+    fn complete(&mut self) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    /// Completes and syncs the content. It is durable, but not current, until
     /// [`Persister::save_state_and_snapshot`] takes it.
     fn finish(self: Box<Self>) -> Result<StagedSnapshot, StorageError>;
 }

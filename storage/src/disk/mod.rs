@@ -36,7 +36,7 @@ use crate::fs::{Fs, RealFs};
 use crate::log_shape::LogShape;
 use crate::{Batch, Persister, Recovered, Snapshot, SnapshotStage, StagedSnapshot, StorageError};
 use files::Files;
-use format::{Changes, Mark, StateCopy};
+use format::{Changes, Mark, StateCopy, extent_of};
 use lock_file::LockFile;
 use snapshot::DiskStage;
 use vote::VoteFile;
@@ -161,7 +161,16 @@ impl DiskPersister {
         }
     }
 
-    /// Makes `batch`, and `mark` behind it, durable in one step.
+    /// Has space for `batch`, with or without a mark behind it. Any failure but the want of space is
+    /// the last thing that happens.
+    fn have_room(&mut self, batch: &Batch) -> Result<(), StorageError> {
+        match self.wal.make_room(extent_of(&batch.entries)) {
+            Err(error @ StorageError::NoSpace { .. }) => Err(error),
+            other => self.latched(|_| other),
+        }
+    }
+
+    /// Makes `batch`, and `mark` behind it, durable in one step. There is room for it.
     fn write(&mut self, batch: &Batch, mark: Option<Mark>) -> Result<(), StorageError> {
         // Saying the same again changes nothing, and need not cost a sync of its own.
         let new = batch.hard_state.filter(|new| *new != self.state.hard_state);
@@ -218,7 +227,17 @@ impl Persister for DiskPersister {
     fn persist(&mut self, batch: &Batch) -> Result<(), StorageError> {
         self.check_alive()?;
         self.shape.check(batch);
+        self.have_room(batch)?;
         self.latched(|this| this.write(batch, None))
+    }
+
+    fn make_room(&mut self, batch: &Batch) -> Result<(), StorageError> {
+        self.check_alive()?;
+        self.have_room(batch)
+    }
+
+    fn has_room(&self) -> bool {
+        self.wal.has_room()
     }
 
     fn snapshot_stage(&self) -> Arc<dyn SnapshotStage> {
@@ -232,7 +251,12 @@ impl Persister for DiskPersister {
     ) -> Result<Snapshot, StorageError> {
         self.check_alive()?;
         self.shape.check(batch);
-        let resets_log = self.shape.resets_log(batch, staged.meta.last_included);
+        let last_included = staged.meta.last_included;
+        // Short of space, the log need not stay for the case that this snapshot is lost: that is
+        // what a reset means where nothing stands behind the snapshot.
+        let resets_log = self.shape.resets_log(batch, last_included)
+            || (!self.has_room() && batch.entries.is_empty() && self.shape.last() == last_included);
+        self.have_room(batch)?;
         self.latched(|this| {
             let (snapshot, reference) =
                 snapshot::publish(&this.files, staged, resets_log, this.map_files)?;

@@ -39,6 +39,7 @@ pub(crate) fn open(
         snapshots: Arc::new(DiskStage {
             files: Arc::clone(&files),
             cluster_id: identity.cluster_id,
+            lender: wal.lender(),
         }),
         files,
         identity,

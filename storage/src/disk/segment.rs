@@ -1,7 +1,5 @@
 //! One segment file being written.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use super::files::{File, Files};
 use super::format::{
     BatchHeader, BatchWriter, HEAD_BYTES, Identity, SECTOR_BYTES, SegmentHead, seal_frame,
@@ -44,35 +42,55 @@ pub(crate) fn zero_filled(
     Ok(file)
 }
 
-/// How [`zero_filled_gently`] is to go on.
-#[derive(Debug, Default)]
-pub(crate) struct Pace {
-    /// Somebody waits for the file: no more consideration.
-    pub(crate) hurry: AtomicBool,
-    /// Nobody needs it any more.
-    pub(crate) stop: AtomicBool,
+/// A segment without a head in the making, beside other work: filled in steps small enough that
+/// others get at the disk between them.
+pub(crate) struct Filling {
+    name: String,
+    file: File,
+    file_bytes: u64,
+    /// Up to here it is filled.
+    at: u64,
 }
 
-/// The same beside other work: in steps small enough that others get at the disk between them.
-/// Gives up, with `None`, when it is to stop.
-pub(crate) fn zero_filled_gently(
-    files: &Files,
-    name: &str,
-    file_bytes: u64,
-    pace: &Pace,
-) -> Result<Option<File>, StorageError> {
-    let file = files.open(name, OpenMode::Create)?;
-    for from in (0..file_bytes).step_by(ZERO_SYNC_BYTES as usize) {
-        if pace.stop.load(Ordering::Relaxed) {
-            return Ok(None);
-        }
-        let to = file_bytes.min(from + ZERO_SYNC_BYTES);
-        zero(&file, from, to)?;
-        if to == file_bytes || !pace.hurry.load(Ordering::Relaxed) {
-            file.sync()?;
-        }
+impl Filling {
+    /// Makes the file, empty.
+    pub(crate) fn begin(
+        files: &Files,
+        name: String,
+        file_bytes: u64,
+    ) -> Result<Self, StorageError> {
+        let file = files.open(&name, OpenMode::Create)?;
+        Ok(Self { name, file, file_bytes, at: 0 })
     }
-    Ok(Some(file))
+
+    /// Writes the next piece; the step may be made again if it fails.
+    pub(crate) fn write_step(&mut self) -> Result<(), StorageError> {
+        let to = self.file_bytes.min(self.at + ZERO_SYNC_BYTES);
+        zero(&self.file, self.at, to)?;
+        self.at = to;
+        Ok(())
+    }
+
+    /// Makes what was written durable.
+    pub(crate) fn sync(&self) -> Result<(), StorageError> {
+        self.file.sync()
+    }
+
+    /// Whether everything is written.
+    pub(crate) fn is_full(&self) -> bool {
+        self.at == self.file_bytes
+    }
+
+    /// The file's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The name and the file.
+    pub(crate) fn finish(self) -> (String, File) {
+        assert!(self.is_full(), "a spare is as long as a segment");
+        (self.name, self.file)
+    }
 }
 
 /// Writes zeros, without a sync.
@@ -153,6 +171,11 @@ impl Segment {
     /// Whether more than half of the segment is used.
     pub(crate) fn is_half_full(&self) -> bool {
         self.at * 2 > self.file_bytes
+    }
+
+    /// Whether a batch of `len` bytes would leave less than an eighth of the segment.
+    pub(crate) fn would_be_nearly_full(&self, len: usize) -> bool {
+        self.file_bytes.saturating_sub(self.at + len as u64) < self.file_bytes / 8
     }
 
     /// Completes the batch and makes it durable: one write, one sync.

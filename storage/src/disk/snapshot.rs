@@ -9,6 +9,7 @@ use super::files::{File, Files};
 use super::format::{
     BlockFault, CHUNK_BYTES, FOOTER_BYTES, HEAD_BYTES, SnapshotFooter, SnapshotHead, SnapshotRef,
 };
+use super::spare::{Lender, Loan};
 use crate::fs::{Load, OpenMode};
 use crate::{
     EntryId, Snapshot, SnapshotBytes, SnapshotMeta, SnapshotStage, SnapshotWriter, StagedSnapshot,
@@ -31,9 +32,13 @@ pub(crate) fn id_of(name: &str) -> Option<EntryId> {
 }
 
 /// Writes snapshots into files of their own, from any thread.
+///
+/// A snapshot is what gives space back on a full disk, so it may have the space of the log's spare
+/// segments.
 pub(crate) struct DiskStage {
     pub(crate) files: Arc<Files>,
     pub(crate) cluster_id: u64,
+    pub(crate) lender: Option<Arc<Lender>>,
 }
 
 impl SnapshotStage for DiskStage {
@@ -46,11 +51,34 @@ impl SnapshotStage for DiskStage {
             files: Arc::clone(&self.files),
             is_published: false,
         };
-        let file = self.files.open(&aside.name, OpenMode::Create)?;
+        let mut space = Space { lender: self.lender.clone(), loan: None };
+        let file = space.with(|| self.files.open(&aside.name, OpenMode::Create))?;
         let head = SnapshotHead { cluster_id: self.cluster_id, last_included: meta.last_included };
-        file.write_at(&head.encode(), 0)?;
+        space.with(|| file.write_at(&head.encode(), 0))?;
         let chunk = Vec::with_capacity(CHUNK_BYTES);
-        Ok(Box::new(DiskWriter { meta, aside, file, chunk, crcs: Vec::new() }))
+        let crcs = Vec::new();
+        Ok(Box::new(DiskWriter { meta, aside, file, chunk, crcs, space, footer_crc: None }))
+    }
+}
+
+/// What a snapshot may use beyond the space that is free.
+struct Space {
+    lender: Option<Arc<Lender>>,
+    /// Given back once the snapshot is written.
+    loan: Option<Loan>,
+}
+
+impl Space {
+    /// Does `write`; again with the space of the spares, if there is too little.
+    fn with<T>(&mut self, write: impl Fn() -> Result<T, StorageError>) -> Result<T, StorageError> {
+        let mut result = write();
+        if let (Err(error), None, Some(lender)) = (&result, &self.loan, &self.lender)
+            && error.is_for_want_of_space()
+        {
+            self.loan = Some(lender.lend());
+            result = write();
+        }
+        result.map_err(StorageError::of_something_new)
     }
 }
 
@@ -79,6 +107,9 @@ struct DiskWriter {
     chunk: Vec<u8>,
     /// The CRCs of the chunks that are.
     crcs: Vec<u32>,
+    space: Space,
+    /// Of a complete file.
+    footer_crc: Option<u32>,
 }
 
 impl DiskWriter {
@@ -86,19 +117,20 @@ impl DiskWriter {
         let chunk = std::mem::take(&mut self.chunk);
         let result = self.write_chunk(&chunk);
         self.chunk = chunk;
-        self.chunk.clear();
+        if result.is_ok() {
+            self.chunk.clear();
+        }
         result
     }
 
     fn write_chunk(&mut self, chunk: &[u8]) -> Result<(), StorageError> {
         let at = HEAD_BYTES + self.crcs.len() * CHUNK_BYTES;
+        self.space.with(|| self.file.write_at(chunk, at as u64))?;
         self.crcs.push(crc32fast::hash(chunk));
-        self.file.write_at(chunk, at as u64)
+        Ok(())
     }
-}
 
-impl SnapshotWriter for DiskWriter {
-    fn write(&mut self, mut bytes: &[u8]) -> Result<(), StorageError> {
+    fn write_all(&mut self, mut bytes: &[u8]) -> Result<(), StorageError> {
         while !bytes.is_empty() {
             // Whole chunks need not be copied first.
             if self.chunk.is_empty()
@@ -117,33 +149,56 @@ impl SnapshotWriter for DiskWriter {
         }
         Ok(())
     }
+}
+
+impl SnapshotWriter for DiskWriter {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
+        let before = (self.chunk.clone(), self.crcs.len());
+        let result = self.write_all(bytes);
+        if result.is_err() {
+            // What was written behind the old end is written again when the call is.
+            self.chunk = before.0;
+            self.crcs.truncate(before.1);
+        }
+        result
+    }
 
     fn len_bytes(&self) -> u64 {
         (self.crcs.len() * CHUNK_BYTES + self.chunk.len()) as u64
     }
 
-    fn finish(mut self: Box<Self>) -> Result<StagedSnapshot, StorageError> {
-        let content_bytes = self.len_bytes();
-        if !self.chunk.is_empty() {
-            self.flush()?;
+    fn complete(&mut self) -> Result<(), StorageError> {
+        if self.footer_crc.is_some() {
+            return Ok(());
         }
+        let last_chunk = &self.chunk;
+        let last_crc = (!last_chunk.is_empty()).then(|| crc32fast::hash(last_chunk));
         let configuration = &self.meta.configuration;
-        let mut tail = configuration.to_vec();
-        for crc in &self.crcs {
-            tail.extend_from_slice(&crc.to_le_bytes());
+        let mut table = configuration.to_vec();
+        for crc in self.crcs.iter().chain(&last_crc) {
+            table.extend_from_slice(&crc.to_le_bytes());
         }
         let footer = SnapshotFooter {
             last_included: self.meta.last_included,
-            content_bytes,
+            content_bytes: self.len_bytes(),
             configuration_bytes: u32::try_from(configuration.len())
                 .expect("a configuration is smaller than 4 GiB"),
-            table_crc: crc32fast::hash(&tail),
+            table_crc: crc32fast::hash(&table),
         };
         let (block, footer_crc) = footer.encode();
-        tail.extend_from_slice(&block);
-        self.file.write_at(&tail, HEAD_BYTES as u64 + content_bytes)?;
+        let rest = [last_chunk, &*table, &block].concat();
+        let at = HEAD_BYTES + self.crcs.len() * CHUNK_BYTES;
+        self.space.with(|| self.file.write_at(&rest, at as u64))?;
+        self.footer_crc = Some(footer_crc);
+        Ok(())
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<StagedSnapshot, StorageError> {
+        self.complete()?;
         self.file.set_read_only()?;
         self.file.sync()?;
+        let content_bytes = self.len_bytes();
+        let footer_crc = self.footer_crc.expect("it is complete");
         let Self { meta, aside, file, .. } = *self;
         let handle = Staged { aside, file, content_bytes, footer_crc };
         Ok(StagedSnapshot { meta, handle: Box::new(handle) })

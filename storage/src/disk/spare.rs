@@ -1,18 +1,28 @@
 //! The next segments, filled with zeros ahead of time by a thread of their own, so that the writer
-//! does not wait for it. Their only promise is to help: without one, the writer makes it itself.
+//! does not wait for it; and, because of that, the first to notice that the disk is full.
+//!
+//! A write into a segment that is filled with zeros needs no space any more, so a full disk shows
+//! here, where no promise depends on it. The thread then tries again, once in a while, until there
+//! is space. What is ready is a reserve meanwhile: for what must be written all the same, and, on
+//! loan, for the snapshot whose end gives space back.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
 use super::files::{File, Files};
-use super::segment::{Pace, zero_filled_gently};
+use super::segment::Filling;
+use crate::StorageError;
 
 /// How many are kept ready for a log that grows.
 pub(crate) const SPARES_MAX: usize = 2;
+
+/// How long after a failure for want of space the next try is made.
+const RETRY_AFTER: Duration = Duration::from_millis(if cfg!(test) { 5 } else { 500 });
 
 /// The name of a spare: not a segment's, and one that the next opening removes.
 fn name(number: u64) -> String {
@@ -29,10 +39,14 @@ struct Shared {
     files: Arc<Files>,
     file_bytes: u64,
     state: Mutex<State>,
-    /// Notified when `state` changes, or `pace.stop` is set. The thread waits for work, the writer
-    /// for the spare that is being made.
+    /// Notified when `state` changes, or `stop` is set. The thread waits for work, the writer for
+    /// the spare that is being made, a borrower for the one that no longer is.
     changed: Condvar,
-    pace: Pace,
+    /// Somebody waits for the spare in the making: no more consideration.
+    hurry: AtomicBool,
+    /// The spare in the making is not to be finished: its space is lent.
+    give_way: AtomicBool,
+    stop: AtomicBool,
 }
 
 #[derive(Default)]
@@ -41,8 +55,16 @@ struct State {
     ready: VecDeque<(String, File)>,
     /// How many are still to be made, the one in the making included.
     missing: usize,
+    /// How many of those that are ready are not to be lent.
+    kept: usize,
     /// How many were begun.
     begun: u64,
+    /// There is a file in the making.
+    is_filling: bool,
+    /// Since there was no space for one that is missing: when to try again. It stays until none is.
+    short: Option<Instant>,
+    /// How many have borrowed the space.
+    loans: usize,
     /// The thread has ended: there will be no more.
     is_over: bool,
 }
@@ -55,7 +77,9 @@ impl Spares {
             file_bytes,
             state: Mutex::default(),
             changed: Condvar::new(),
-            pace: Pace::default(),
+            hurry: AtomicBool::new(false),
+            give_way: AtomicBool::new(false),
+            stop: AtomicBool::new(false),
         });
         Self { shared, thread: None }
     }
@@ -90,15 +114,40 @@ impl Spares {
     }
 
     /// Takes a spare and its name; waits for the one that is being made, if none is ready. `None` if
-    /// none was asked for, or it could not be made.
+    /// none was asked for, or it cannot be made now.
     pub(crate) fn take(&self) -> Option<(String, File)> {
         let mut state = self.shared.state.lock();
-        while state.ready.is_empty() && state.missing > 0 {
-            self.shared.pace.hurry.store(true, Ordering::Relaxed);
-            self.shared.changed.wait(&mut state);
-        }
-        self.shared.pace.hurry.store(false, Ordering::Relaxed);
+        self.shared.wait_for_one(&mut state);
         state.ready.pop_front()
+    }
+
+    /// Whether a spare is ready, once the one that is being made is, or cannot be.
+    pub(crate) fn is_one_ready(&self) -> bool {
+        let mut state = self.shared.state.lock();
+        self.shared.wait_for_one(&mut state);
+        !state.ready.is_empty()
+    }
+
+    /// Whether there was no space for one that is wanted, when it was last tried.
+    pub(crate) fn is_short(&self) -> bool {
+        self.shared.state.lock().short.is_some()
+    }
+
+    /// Whether everything that was asked for is there, or there is no space for it.
+    #[cfg(test)]
+    pub(crate) fn is_settled(&self) -> bool {
+        let state = self.shared.state.lock();
+        state.missing == 0 || state.short.is_some()
+    }
+
+    /// Says how many of those that are ready must not be lent.
+    pub(crate) fn keep(&self, count: usize) {
+        self.shared.state.lock().kept = count;
+    }
+
+    /// A way to borrow their space.
+    pub(crate) fn lender(&self) -> Lender {
+        Lender(Arc::clone(&self.shared))
     }
 }
 
@@ -108,12 +157,60 @@ impl Drop for Spares {
         {
             // Under the lock, so that the thread cannot miss it between its look and its wait.
             let _state = self.shared.state.lock();
-            self.shared.pace.stop.store(true, Ordering::Relaxed);
+            self.shared.stop.store(true, Ordering::Relaxed);
         }
         self.shared.changed.notify_all();
         if thread.join().is_err() {
             log::error!("the thread for spare segments panicked");
         }
+    }
+}
+
+/// Lends the space that spares take.
+pub(crate) struct Lender(Arc<Shared>);
+
+impl Lender {
+    /// Removes the spares that need not be kept, and makes no more until the loan is over. From here
+    /// on until one is ready again, the log counts as short of space.
+    pub(crate) fn lend(&self) -> Loan {
+        let shared = &self.0;
+        let lent: Vec<_> = {
+            let mut state = shared.state.lock();
+            state.loans += 1;
+            shared.give_way.store(true, Ordering::Relaxed);
+            let kept = state.kept.min(state.ready.len());
+            let lent = state.ready.split_off(kept);
+            state.missing += lent.len();
+            if state.missing > 0 {
+                state.short = Some(Instant::now());
+            }
+            shared.changed.notify_all();
+            while state.is_filling {
+                shared.changed.wait(&mut state);
+            }
+            lent.into()
+        };
+        for (name, file) in lent {
+            // The space is free when nobody has the file open any more.
+            drop(file);
+            shared.remove(&name);
+        }
+        Loan(Arc::clone(shared))
+    }
+}
+
+/// While it lives, no spares are made.
+pub(crate) struct Loan(Arc<Shared>);
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        let mut state = self.0.state.lock();
+        state.loans -= 1;
+        if state.loans == 0 {
+            self.0.give_way.store(false, Ordering::Relaxed);
+        }
+        drop(state);
+        self.0.changed.notify_all();
     }
 }
 
@@ -125,6 +222,7 @@ impl Drop for NoMore<'_> {
         {
             let mut state = self.0.state.lock();
             state.missing = 0;
+            state.is_filling = false;
             state.is_over = true;
         }
         self.0.changed.notify_all();
@@ -134,33 +232,116 @@ impl Drop for NoMore<'_> {
 impl Shared {
     fn run(&self) {
         let _no_more = NoMore(self);
-        while let Some(number) = self.wait_until_wanted() {
-            let name = name(number);
-            let made = zero_filled_gently(&self.files, &name, self.file_bytes, &self.pace);
+        let mut filling = None;
+        while let Some(number) = self.wait_until_wanted(&mut filling) {
+            let made = self.fill(&mut filling, number);
             let mut state = self.state.lock();
             match made {
-                Ok(Some(file)) => {
-                    state.ready.push_back((name, file));
-                    state.missing -= 1;
+                Ok(true) => {
+                    let made = filling.take().expect("it was just filled").finish();
+                    state.ready.push_back(made);
+                    state.missing = state.missing.saturating_sub(1);
+                    state.is_filling = false;
+                    if state.missing == 0 && state.short.take().is_some() {
+                        log::info!("there is room for the next segments again");
+                    }
                 }
-                Ok(None) => state.missing = 0,
+                // It is to stop, or to give way: the next look at the state tells.
+                Ok(false) => {}
+                Err(error) if error.is_for_want_of_space() => {
+                    if state.short.is_none() {
+                        log::warn!("no room for the next segments: {error}");
+                    }
+                    state.short = Some(Instant::now() + RETRY_AFTER);
+                    state.is_filling = filling.is_some();
+                }
                 Err(error) => {
                     log::warn!("no spare segment: {error}");
                     state.missing = 0;
+                    state.is_filling = false;
+                    drop(state);
+                    self.discard(&mut filling);
                 }
             }
-            drop(state);
             self.changed.notify_all();
         }
     }
 
-    /// The number of the spare to be made; `None` once the owner is going away.
-    fn wait_until_wanted(&self) -> Option<u64> {
-        let mut state = self.state.lock();
-        while state.missing == 0 && !self.pace.stop.load(Ordering::Relaxed) {
-            self.changed.wait(&mut state);
+    /// Goes on with the spare in the making, or begins spare `number`. Returns whether it is ready.
+    ///
+    /// What was written before the disk was full stays, so that trying again costs next to nothing;
+    /// but not what a failed sync leaves.
+    fn fill(&self, filling: &mut Option<Filling>, number: u64) -> Result<bool, StorageError> {
+        if filling.is_none() {
+            *filling = Some(Filling::begin(&self.files, name(number), self.file_bytes)?);
         }
-        state.begun += 1;
-        (!self.pace.stop.load(Ordering::Relaxed)).then_some(state.begun)
+        let file = filling.as_mut().expect("it was just begun");
+        while !file.is_full() {
+            if self.stop.load(Ordering::Relaxed) || self.give_way.load(Ordering::Relaxed) {
+                return Ok(false);
+            }
+            file.write_step()?;
+            let is_gentle = !self.hurry.load(Ordering::Relaxed);
+            if (file.is_full() || is_gentle)
+                && let Err(error) = file.sync()
+            {
+                self.discard(filling);
+                return Err(error);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Waits until a spare is wanted and may be tried; `None` once the owner is going away. Gives up
+    /// the one in the making while its space is lent.
+    fn wait_until_wanted(&self, filling: &mut Option<Filling>) -> Option<u64> {
+        let mut state = self.state.lock();
+        loop {
+            if self.stop.load(Ordering::Relaxed) {
+                return None;
+            }
+            if state.loans > 0 && state.is_filling {
+                drop(state);
+                self.discard(filling);
+                state = self.state.lock();
+                state.is_filling = false;
+                self.changed.notify_all();
+            } else if state.loans > 0 || state.missing == 0 {
+                self.changed.wait(&mut state);
+            } else if let Some(at) = state.short.filter(|at| Instant::now() < *at) {
+                let _ = self.changed.wait_until(&mut state, at);
+            } else {
+                state.begun += u64::from(!state.is_filling);
+                state.is_filling = true;
+                return Some(state.begun);
+            }
+        }
+    }
+
+    /// Waits until a spare is ready, if one is being made and there is space for it.
+    fn wait_for_one(&self, state: &mut parking_lot::MutexGuard<'_, State>) {
+        while state.ready.is_empty()
+            && state.missing > 0
+            && state.short.is_none()
+            && state.loans == 0
+        {
+            self.hurry.store(true, Ordering::Relaxed);
+            self.changed.wait(state);
+        }
+        self.hurry.store(false, Ordering::Relaxed);
+    }
+
+    fn discard(&self, filling: &mut Option<Filling>) {
+        if let Some(filling) = filling.take() {
+            let name = filling.name().to_owned();
+            drop(filling);
+            self.remove(&name);
+        }
+    }
+
+    fn remove(&self, name: &str) {
+        if let Err(error) = self.files.unlink(name) {
+            log::warn!("a spare segment stays until the next opening: {error}");
+        }
     }
 }

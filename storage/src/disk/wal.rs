@@ -1,6 +1,11 @@
 //! The row of segments: appending to the last, moving on to a new one, removing the oldest.
+//!
+//! Space is had before anything is written. Where spares are made ahead, long batches leave the last
+//! eighth of a segment alone unless a spare is ready, so that short ones (a vote, a snapshot's mark)
+//! find room on a full disk.
 
 use std::collections::VecDeque;
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use super::files::{File, Files};
@@ -8,11 +13,14 @@ use super::format::{
     BatchHeader, BatchWriter, Changes, HEAD_BYTES, SECTOR_BYTES, SegmentHead, StateCopy,
 };
 use super::segment::{self, Segment, zero_filled};
-use super::spare::{SPARES_MAX, Spares};
+use super::spare::{Lender, SPARES_MAX, Spares};
 use crate::{Entry, EntryId, StorageError};
 
 /// A write buffer larger than this is given back after use.
 const BUFFER_BYTES_KEPT: usize = 4 << 20;
+
+/// A batch of no more bytes than this may use the reserve.
+const SHORT_BATCH_BYTES: usize = 4096;
 
 /// A segment that takes no more batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +39,8 @@ pub(crate) struct Wal {
     /// Oldest first; numbers are contiguous, up to the one before `active`.
     closed: VecDeque<Closed>,
     active: Segment,
+    /// A zero-filled file for the next segment, its name and its length, once one is needed.
+    next: Option<(String, File, u64)>,
     buffer: Vec<u8>,
 }
 
@@ -43,7 +53,52 @@ impl Wal {
         active: Segment,
     ) -> Self {
         let spares = prepare_spares.then(|| Spares::new(Arc::clone(&files), segment_bytes));
-        Self { files, segment_bytes, spares, closed, active, buffer: Vec::new() }
+        let next = None;
+        let mut wal =
+            Self { files, segment_bytes, spares, closed, active, next, buffer: Vec::new() };
+        wal.prepare_ahead();
+        wal
+    }
+
+    /// Whether the log may grow: false once a spare is wanted and there is no space for it.
+    pub(crate) fn has_room(&self) -> bool {
+        !self.spares.as_ref().is_some_and(Spares::is_short)
+    }
+
+    /// Whether it is known if there is room.
+    #[cfg(test)]
+    pub(crate) fn is_settled(&self) -> bool {
+        self.spares.as_ref().is_none_or(Spares::is_settled)
+    }
+
+    /// A way to borrow the space of the spares, if any are made.
+    pub(crate) fn lender(&self) -> Option<Arc<Lender>> {
+        self.spares.as_ref().map(|spares| Arc::new(spares.lender()))
+    }
+
+    /// Has space for a batch of `len` bytes. Nothing of the log is changed by it;
+    /// [`StorageError::NoSpace`] if there is none now.
+    pub(crate) fn make_room(&mut self, len: usize) -> Result<(), StorageError> {
+        if self.active.has_room(len) {
+            let uses_reserve = self.active.would_be_nearly_full(len);
+            if let Some(spares) = self.spares.as_mut().filter(|_| uses_reserve) {
+                spares.prepare(1);
+                if !spares.is_one_ready() && len > SHORT_BATCH_BYTES {
+                    return self.check_not_short();
+                }
+            }
+            return Ok(());
+        }
+        let file_bytes = segment_bytes_for(self.segment_bytes, len as u64);
+        if self.next.as_ref().is_some_and(|(.., bytes)| *bytes >= file_bytes) {
+            return Ok(());
+        }
+        // One that is there is too short, and its name is needed.
+        if let Some((name, ..)) = self.next.take() {
+            self.files.unlink(&name)?;
+        }
+        self.next = Some(self.blank(self.active.number + 1, file_bytes)?);
+        Ok(())
     }
 
     /// Makes one batch durable and returns its number. `state` is what all batches before it add up
@@ -60,7 +115,7 @@ impl Wal {
         }
         let len = batch.extent();
         if !self.active.has_room(len) {
-            self.rotate(state, len)?;
+            self.rotate(state)?;
         }
         let header = BatchHeader {
             first: entries.first().map_or(EntryId::default(), |entry| entry.id),
@@ -75,24 +130,30 @@ impl Wal {
         if buffer.capacity() <= BUFFER_BYTES_KEPT {
             self.buffer = buffer;
         }
+        self.prepare_ahead();
+        Ok(number)
+    }
+
+    /// Asks for a spare once the active segment is half full; and keeps one from being lent while
+    /// the segment itself has little left.
+    fn prepare_ahead(&mut self) {
         if let Some(spares) = &mut self.spares
             && self.active.is_half_full()
         {
             spares.prepare(1);
+            spares.keep(usize::from(self.active.would_be_nearly_full(0)));
         }
-        Ok(number)
     }
 
-    /// Goes on to a new segment with room for a batch of `len` bytes.
+    /// Goes on to the segment that was made ready.
     ///
     /// The order matters. First the new segment becomes durable, under its name; then the old one is
     /// sealed, durably; only then anything is written to the new one. So a seal proves that a
     /// successor existed, and a batch in the successor that the old segment was complete.
-    fn rotate(&mut self, state: &StateCopy, len: usize) -> Result<(), StorageError> {
+    fn rotate(&mut self, state: &StateCopy) -> Result<(), StorageError> {
         let old = &self.active;
-        let file_bytes = segment_bytes_for(self.segment_bytes, len as u64);
         let number = old.number + 1;
-        let (aside, file) = self.blank(number, file_bytes)?;
+        let (aside, file, file_bytes) = self.next.take().expect("room was made for the batch");
         let head = SegmentHead {
             identity: old.identity,
             number,
@@ -110,20 +171,45 @@ impl Wal {
         // A log that needed one segment more is likely to need others, and soon.
         if let Some(spares) = &mut self.spares {
             spares.prepare(SPARES_MAX);
+            spares.keep(0);
         }
         Ok(())
     }
 
-    /// A zero-filled file and its name.
-    fn blank(&self, number: u64, file_bytes: u64) -> Result<(String, File), StorageError> {
+    /// A zero-filled file, its name and its length.
+    fn blank(&self, number: u64, file_bytes: u64) -> Result<(String, File, u64), StorageError> {
         if file_bytes == self.segment_bytes
-            && let Some(spare) = self.spares.as_ref().and_then(Spares::take)
+            && let Some((name, file)) = self.spares.as_ref().and_then(Spares::take)
         {
-            return Ok(spare);
+            return Ok((name, file, file_bytes));
         }
+        self.check_not_short()?;
         let aside = format!("{}.tmp", segment::name(number));
-        let file = zero_filled(&self.files, &aside, file_bytes)?;
-        Ok((aside, file))
+        match zero_filled(&self.files, &aside, file_bytes) {
+            Ok(file) => Ok((aside, file, file_bytes)),
+            Err(error) => {
+                // What is there of it takes space that is needed.
+                if error.is_for_want_of_space()
+                    && let Err(error) = self.files.unlink(&aside)
+                {
+                    log::warn!("an unfinished segment stays until the next opening: {error}");
+                }
+                Err(error.of_something_new())
+            }
+        }
+    }
+
+    /// While there is no space for a spare, there is none for a segment made by hand.
+    fn check_not_short(&self) -> Result<(), StorageError> {
+        if self.has_room() {
+            return Ok(());
+        }
+        let path = self.files.path(&segment::name(self.active.number + 1));
+        Err(StorageError::NoSpace {
+            operation: "make",
+            path,
+            source: ErrorKind::StorageFull.into(),
+        })
     }
 
     /// Removes the oldest segments as long as the log up to `floor` covers what is in them. Their

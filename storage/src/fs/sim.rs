@@ -47,6 +47,8 @@ struct Disk {
     /// How many syncs of files were tried.
     syncs: u64,
     plan: Option<(u64, Fault)>,
+    /// How many bytes fit, if that is limited.
+    capacity: Option<usize>,
     /// How many reads will still succeed, if that is limited.
     reads_left: Option<u64>,
     /// The machine went down: nothing works any more.
@@ -99,6 +101,17 @@ impl SimFs {
         let mut disk = self.0.lock();
         let at = disk.operations + operation;
         disk.plan = Some((at, fault));
+    }
+
+    /// Limits the disk to `bytes` of files that have a name, or not at all. A write beyond that does
+    /// what fits, and fails.
+    pub(crate) fn set_capacity(&self, bytes: Option<usize>) {
+        self.0.lock().capacity = bytes;
+    }
+
+    /// How many bytes the files that have a name take.
+    pub(crate) fn used_bytes(&self) -> usize {
+        self.0.lock().used_bytes()
     }
 
     /// Lets `count` more reads succeed, and fails the one after them.
@@ -224,6 +237,16 @@ fn write_sector(to: &mut Vec<u8>, from: &[u8], sector: usize) {
 }
 
 impl Disk {
+    fn used_bytes(&self) -> usize {
+        self.names.values().map(|file| self.files[*file].current.len()).sum()
+    }
+
+    /// How long the file may grow.
+    fn len_max(&self, file: usize) -> usize {
+        let Some(capacity) = self.capacity else { return usize::MAX };
+        self.files[file].current.len() + capacity.saturating_sub(self.used_bytes())
+    }
+
     fn restart(&mut self) {
         self.is_locked = false;
         self.plan = None;

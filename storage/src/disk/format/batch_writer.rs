@@ -14,6 +14,9 @@ const LOOSE_BYTES_MIN: usize = 1024;
 /// of the system takes them all (1024 on Linux).
 const LOOSE_COUNT_MAX: usize = 500;
 
+/// What stands before the data of each entry: term (8), length (4), tag (1).
+const ENTRY_FRAME_BYTES: usize = 13;
+
 /// A batch being put together, and then its bytes.
 ///
 /// Invariant: `own`, with each of `loose` put in at its place, is the batch from its first byte on.
@@ -116,6 +119,11 @@ impl<'a> BatchWriter<'a> {
     pub(crate) fn to_vec(&self) -> Vec<u8> {
         self.runs().flatten().copied().collect()
     }
+}
+
+/// How many bytes a batch of `entries` takes in its segment.
+pub(crate) fn extent_of(entries: &[Entry]) -> usize {
+    extent(entries.iter().map(|entry| ENTRY_FRAME_BYTES + entry.data.len()).sum())
 }
 
 /// The frame that ends a segment: one sector. `number` is the first batch of the next segment.

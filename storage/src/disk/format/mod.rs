@@ -13,7 +13,7 @@ pub(crate) use batch::{
     BATCH_HEADER_BYTES, BatchHeader, Changes, Generation, Mark, is_cut_short, is_header_cut_short,
     restamp,
 };
-pub(crate) use batch_writer::{BatchWriter, seal_frame};
+pub(crate) use batch_writer::{BatchWriter, extent_of, seal_frame};
 pub(crate) use block::BlockFault;
 pub(crate) use segment_head::{SegmentHead, SnapshotRef, StateCopy};
 pub use small::Identity;

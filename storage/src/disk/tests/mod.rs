@@ -4,6 +4,7 @@ mod crash;
 mod damage;
 mod directory;
 mod failure;
+mod full;
 mod golden;
 mod hostile;
 mod inspect;

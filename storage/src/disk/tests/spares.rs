@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::full::wait_until;
 use super::workload::{Model, Step, perform, random_steps};
 use super::{DIR, open_with, options};
 use crate::Persister;
@@ -38,7 +39,7 @@ fn files(fs: &SimFs) -> Arc<Files> {
 }
 
 #[test]
-fn a_spare_that_cannot_be_made_can_be_asked_for_again() {
+fn a_spare_without_space_comes_when_there_is_some() {
     // Creation, write, sync.
     for operation in 0..3 {
         let fs = SimFs::new();
@@ -46,11 +47,63 @@ fn a_spare_that_cannot_be_made_can_be_asked_for_again() {
         fs.plan(operation, Fault::Error(std::io::ErrorKind::StorageFull));
         spares.prepare(1);
         assert!(spares.take().is_none() && fs.has_failed(), "operation {operation}");
-        spares.prepare(1);
+        assert!(spares.is_short());
+        // There is space again, and it is found without being asked.
+        wait_until("a spare", || !spares.is_short());
         let (_, file) = spares.take().unwrap();
         assert_eq!(file.read_at(0, 8192).unwrap(), [0; 8192]);
         assert!(spares.take().is_none());
     }
+}
+
+#[test]
+fn a_spare_that_fails_otherwise_can_be_asked_for_again() {
+    for operation in 0..3 {
+        let fs = SimFs::new();
+        let mut spares = Spares::new(files(&fs), 8192);
+        fs.plan(operation, Fault::Error(std::io::ErrorKind::Other));
+        spares.prepare(1);
+        assert!(spares.take().is_none() && fs.has_failed(), "operation {operation}");
+        assert!(!spares.is_short());
+        spares.prepare(1);
+        let (_, file) = spares.take().unwrap();
+        assert_eq!(file.read_at(0, 8192).unwrap(), [0; 8192]);
+    }
+}
+
+#[test]
+fn what_is_lent_is_free_until_it_is_given_back() {
+    let fs = SimFs::new();
+    let mut spares = Spares::new(files(&fs), 8192);
+    let lender = spares.lender();
+    spares.prepare(2);
+    wait_until("two spares", || spares.is_settled());
+    spares.keep(1);
+    let loans = [lender.lend(), lender.lend()];
+    assert_eq!(fs.used_bytes(), 8192, "one is kept");
+    assert!(spares.is_short() && spares.take().is_some() && spares.take().is_none());
+    let [first, second] = loans;
+    drop(first);
+    assert!(spares.is_short());
+    drop(second);
+    wait_until("the other", || !spares.is_short());
+    assert!(spares.take().is_some());
+}
+
+#[test]
+fn the_space_of_a_spare_in_the_making_is_lent_too() {
+    let fs = SimFs::new();
+    let mut spares = Spares::new(files(&fs), 8 << 20);
+    fs.set_capacity(Some(3 << 20));
+    spares.prepare(1);
+    wait_until("no room", || spares.is_short());
+    assert_eq!(fs.used_bytes(), 3 << 20, "as much as there is");
+    let loan = spares.lender().lend();
+    assert_eq!(fs.used_bytes(), 0);
+    fs.set_capacity(None);
+    drop(loan);
+    wait_until("a spare", || !spares.is_short());
+    assert_eq!(spares.take().unwrap().1.len().unwrap(), 8 << 20);
 }
 
 #[test]
