@@ -235,6 +235,7 @@ impl From<Option<Vec<u8>>> for Heard {
             KvReply::NotLeader { .. }
             | KvReply::Superseded
             | KvReply::Busy
+            | KvReply::NoSpace
             | KvReply::Stopped { may_have_taken_effect: false } => Self::NotExecuted,
             KvReply::Stopped { .. } | KvReply::Unknown { .. } => Self::Unknown,
         }

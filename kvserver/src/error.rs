@@ -30,6 +30,12 @@ pub enum ExecuteError {
     /// Too many requests are waiting; these were not executed.
     #[error("too many requests are waiting to be replicated")]
     Busy,
+    /// The disks of a majority are full; these were not executed. Reads are.
+    #[error(
+        "no room on the disks of a majority of the nodes: writes are refused, reads go on; free \
+         some space, and writes go on by themselves"
+    )]
+    NoSpace,
     /// They are larger than a log entry may be; they were not executed.
     #[error("the command exceeds {REQUEST_BYTES_MAX} bytes; split it up")]
     TooLarge,

@@ -213,8 +213,9 @@ impl Attempts<'_> {
                 }
                 Step::Pause
             }
-            KvReply::Busy if self.outstanding > 0 => Step::Wait,
+            KvReply::Busy | KvReply::NoSpace if self.outstanding > 0 => Step::Wait,
             KvReply::Busy => Step::End(Err(self.error_or_unknown(ExecuteError::Busy))),
+            KvReply::NoSpace => Step::End(Err(self.error_or_unknown(ExecuteError::NoSpace))),
             KvReply::TooLarge => Step::End(Err(ExecuteError::TooLarge)),
         }
     }

@@ -116,6 +116,7 @@ fn submit_reply(result: Result<Outcome, SubmitError>) -> KvReply {
         Err(SubmitError::Superseded) => KvReply::Superseded,
         Err(SubmitError::Unknown { id }) => KvReply::Unknown { id },
         Err(SubmitError::Busy) => KvReply::Busy,
+        Err(SubmitError::NoSpace) => KvReply::NoSpace,
         Err(SubmitError::TooLarge { .. } | SubmitError::Encode(_)) => KvReply::TooLarge,
         Err(SubmitError::Stopped { id, .. }) => {
             KvReply::Stopped { may_have_taken_effect: id.is_some() }

@@ -125,6 +125,8 @@ pub enum KvReply {
         /// Whether the request may be executed all the same.
         may_have_taken_effect: bool,
     },
+    /// Not executed: the disks of a majority are full.
+    NoSpace,
 }
 
 impl Wire for KvReply {

@@ -31,6 +31,8 @@ pub struct NodeStatus {
     pub first_index: Index,
     /// The size of its log and hard state, in bytes.
     pub raft_state_bytes: u64,
+    /// Whether its disk has room for new entries.
+    pub has_room: bool,
     /// How many keys its state has.
     pub keys: u64,
     /// The length of all its keys and values, in bytes.
@@ -110,11 +112,17 @@ impl NodeStatus {
             last_index: raft.last_index,
             first_index: raft.first_index,
             raft_state_bytes: raft.raft_state_bytes,
+            has_room: raft.has_room,
             keys: gauges.keys.load(Ordering::Relaxed),
             data_bytes: gauges.data_bytes.load(Ordering::Relaxed),
             sessions: gauges.sessions.load(Ordering::Relaxed),
             members,
         }
+    }
+
+    /// Its disk in one word: whether there is room for new entries.
+    pub fn disk(&self) -> &'static str {
+        if self.has_room { "ok" } else { "full" }
     }
 
     /// How many members must agree on anything.
@@ -135,6 +143,12 @@ impl NodeStatus {
                     self.role
                 ),
             };
+        }
+        if !self.has_room {
+            let (id, term) = (self.id, self.term);
+            return format!(
+                "n{id} leads term {term}, but its disk is full, and no other can take over yet"
+            );
         }
         let silent: Vec<String> = self
             .members
@@ -160,6 +174,7 @@ impl fmt::Display for NodeStatus {
         writeln!(f, "first_index:{}", self.first_index)?;
         writeln!(f, "last_index:{}", self.last_index)?;
         writeln!(f, "raft_state_bytes:{}", self.raft_state_bytes)?;
+        writeln!(f, "disk:{}", self.disk())?;
         writeln!(f, "keys:{}", self.keys)?;
         writeln!(f, "data_bytes:{}", self.data_bytes)?;
         writeln!(f, "sessions:{}", self.sessions)?;
@@ -200,6 +215,7 @@ mod tests {
             last_index: 4,
             first_index: 1,
             raft_state_bytes: 10,
+            has_room: true,
             keys: 2,
             data_bytes: 5,
             sessions: 1,
@@ -219,6 +235,13 @@ mod tests {
             "n1 is candidate in term 7 and knows none; 2 of 3 voters must reach each other"
         );
         assert_eq!(why(NodeRole::Follower, Some(3)), "n3 leads term 7 and does not answer");
+    }
+
+    #[test]
+    fn a_leader_that_wants_to_hand_over_says_why() {
+        let status = NodeStatus { has_room: false, ..status(NodeRole::Leader, Some(1)) };
+        let why = status.why_no_leader(Duration::from_secs(1));
+        assert!(why.starts_with("n1 leads term 7, but its disk is full"), "{why}");
     }
 
     #[test]

@@ -90,6 +90,14 @@ impl Persister for Gated {
         self.disk.save_state_and_snapshot(batch, staged)
     }
 
+    fn make_room(&mut self, batch: &Batch) -> Result<(), StorageError> {
+        self.disk.make_room(batch)
+    }
+
+    fn has_room(&self) -> bool {
+        self.disk.has_room()
+    }
+
     fn raft_state_bytes(&self) -> u64 {
         self.disk.raft_state_bytes()
     }

@@ -55,7 +55,8 @@ impl Stopped {
 /// A command was not answered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SubmitError {
-    /// This peer does not lead; nothing was appended.
+    /// This peer does not lead, or has no room on its disk and gives way to one that has; nothing was
+    /// appended.
     #[error("this peer is not the leader{}", hint(*.leader))]
     NotLeader {
         /// Who does, as far as this peer knows.
@@ -64,6 +65,9 @@ pub enum SubmitError {
     /// The leader holds as much uncommitted data as it may; nothing was appended.
     #[error("too much is waiting to be committed; try again later")]
     Busy,
+    /// The disks of a majority are full; nothing was appended.
+    #[error("the disks of a majority have no room for further entries; free some space")]
+    NoSpace,
     /// The command is larger than the options allow; nothing was appended.
     #[error("the command has {len} bytes, more than the {limit} allowed")]
     TooLarge {

@@ -15,6 +15,8 @@ mod configuration;
 #[cfg(test)]
 mod durability_tests;
 mod error;
+#[cfg(test)]
+mod full_disk_tests;
 mod log;
 mod machine;
 mod message;

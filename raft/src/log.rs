@@ -101,6 +101,17 @@ impl Log {
         self.entries.range(at(after)..at(through)).map(Entry::logical_bytes).sum()
     }
 
+    /// The first index from which on the log has no more than `bytes_max` logical bytes.
+    pub(crate) fn first_index_of_last_bytes(&self, bytes_max: u64) -> Index {
+        let mut bytes = 0;
+        let newest_first = self.entries.iter().rev().take_while(|entry| {
+            bytes += entry.logical_bytes();
+            bytes <= bytes_max
+        });
+        let count = newest_first.count() as Index;
+        self.last().index + 1 - count
+    }
+
     /// The entries from `from` on (which must be above the base), sharing their data: at most
     /// `count_max`, and at most `bytes_max` of payload unless the first alone has more.
     pub(crate) fn slice(&self, from: Index, count_max: usize, bytes_max: usize) -> Vec<Entry> {
@@ -207,6 +218,11 @@ mod tests {
         assert_eq!(log.bytes_between(1, 4), 3 * entry(1, 1).logical_bytes());
         assert_eq!(log.bytes_between(2, 3), entry(1, 1).logical_bytes());
         assert_eq!(log.bytes_between(4, 4), 0);
+        let each = entry(1, 1).logical_bytes();
+        let last = log.last().index;
+        assert_eq!(log.first_index_of_last_bytes(each - 1), last + 1);
+        assert_eq!(log.first_index_of_last_bytes(each), last);
+        assert_eq!(log.first_index_of_last_bytes(u64::MAX), log.base().index + 1);
     }
 
     #[test]

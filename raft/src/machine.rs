@@ -16,7 +16,7 @@ use oarlock_storage::{Persister, SnapshotStage};
 use crate::error::{OpenError, ReadError, RestoreError, Stopped, SubmitError};
 use crate::options::Options;
 use crate::peer::{Peers, Raft, SnapshotError, Status};
-use crate::rules::{ApplyWork, ReadId};
+use crate::rules::{ApplyWork, ReadId, Refusal, Rules};
 use crate::shared::Shared;
 use crate::threads::applier::{Gone, Sink};
 use crate::types::{Entry, EntryId, EntryKind, Index, PeerId, Snapshot, Term};
@@ -265,6 +265,11 @@ impl<M: StateMachine> Replicated<M> {
             if rules.is_leader() && rules.is_overloaded() {
                 return Err(SubmitError::Busy);
             }
+            match rules.refusal() {
+                Some(Refusal::DisksFull) => return Err(SubmitError::NoSpace),
+                Some(Refusal::GivesWay) => return Err(SubmitError::NotLeader { leader: None }),
+                None => {}
+            }
             let Some(id) = rules.start(bytes, now) else {
                 return Err(SubmitError::NotLeader { leader: rules.leader() });
             };
@@ -318,6 +323,10 @@ impl<M: StateMachine> Sink for MachineSink<M> {
                 self.snapshot_if_due(last.index, shared);
             }
             ApplyWork::Restore(snapshot) => self.restore(&snapshot),
+            ApplyWork::MakeRoom(applied) if self.snapshot_log_bytes.is_some() => {
+                self.snapshot(applied, shared, |_| true);
+            }
+            ApplyWork::MakeRoom(_) => {}
             ApplyWork::ServeReads { through } => {
                 while let Some(done) = self.next_read(through) {
                     done(Ok(&self.machine));
@@ -410,11 +419,15 @@ impl<M: StateMachine> MachineSink<M> {
     }
 
     fn snapshot_if_due(&mut self, applied: Index, shared: &Shared) {
-        let Some(limit) = self.snapshot_log_bytes else { return };
-        let meta = shared.step(|rules, _| {
-            let due = rules.log().entries_bytes() > limit;
-            due.then(|| rules.snapshot_meta(applied)).flatten()
-        });
+        if let Some(limit) = self.snapshot_log_bytes {
+            self.snapshot(applied, shared, |rules| rules.log().entries_bytes() > limit);
+        }
+    }
+
+    /// Takes a snapshot of everything up to `applied`, if `is_due` says so.
+    fn snapshot(&self, applied: Index, shared: &Shared, is_due: impl FnOnce(&Rules) -> bool) {
+        let meta =
+            shared.step(|rules, _| is_due(rules).then(|| rules.snapshot_meta(applied)).flatten());
         // A peer that has stopped takes no snapshots; the applier is about to see it too.
         let Ok(Some(meta)) = meta else { return };
         if let Err(error) = self.take_snapshot(meta, shared) {
@@ -428,7 +441,8 @@ impl<M: StateMachine> MachineSink<M> {
         shared: &Shared,
     ) -> Result<(), SnapshotError> {
         let staged = self.stage.write_all(meta, &self.machine.snapshot())?;
-        let compacted = shared.step(|rules, _| rules.compact(staged))?;
-        Ok(shared.durable(compacted)?)
+        // Not waited for: on a full disk that could take long, and reads come by here.
+        shared.step(|rules, _| drop(rules.compact(staged)))?;
+        Ok(())
     }
 }

@@ -74,6 +74,8 @@ pub(crate) struct AppendEntriesReply {
     /// The receiver's `current_term`.
     pub term: Term,
     pub outcome: AppendOutcome,
+    /// Whether the receiver's disk has room for further entries.
+    pub has_room: bool,
 }
 
 /// What became of the entries.

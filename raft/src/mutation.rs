@@ -10,13 +10,23 @@ use crate::types::Index;
 /// The number of a mutation; grows by one each, for ever.
 pub(crate) type Seq = u64;
 
-/// Not to be spoken before mutation `seq` is on disk. Made by the rules, opened only by
+/// Not to be spoken before `until` is on disk. Made by the rules, opened only by
 /// [`crate::shared::Shared`].
 #[must_use]
 #[derive(Debug)]
 pub(crate) struct AfterDurable<T> {
     pub(crate) value: T,
-    pub(crate) seq: Seq,
+    pub(crate) until: Until,
+}
+
+/// What must be on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// Everything up to this mutation.
+    All(Seq),
+    /// The term and the vote as of this mutation: they need not wait for the log, and on a disk
+    /// without room for entries they do not.
+    HardState(Seq),
 }
 
 /// One piece of work for the log writer.
@@ -53,6 +63,8 @@ pub(crate) struct Mutations {
     /// The last mutation that changed the log.
     last_log: Seq,
     durable: Seq,
+    /// Terms and votes are on disk up to here; at least as far as everything is.
+    durable_hard_state: Seq,
     steps: Vec<WriteStep>,
     /// Ends of appends under way: once `Seq` is durable, so is the log up to `Index`.
     tails: VecDeque<(Seq, Index)>,
@@ -70,9 +82,12 @@ impl Mutations {
         self.last_log
     }
 
-    /// The last mutation that is on disk.
-    pub(crate) fn durable(&self) -> Seq {
-        self.durable
+    /// Whether all of this is on disk.
+    pub(crate) fn has(&self, until: Until) -> bool {
+        match until {
+            Until::All(seq) => seq <= self.durable,
+            Until::HardState(seq) => seq <= self.durable_hard_state,
+        }
     }
 
     /// How far this peer's own log is on disk.
@@ -82,12 +97,12 @@ impl Mutations {
 
     /// Wraps what must not be spoken before everything queued so far is on disk.
     pub(crate) fn after_durable<T>(&self, value: T) -> AfterDurable<T> {
-        AfterDurable { value, seq: self.last }
+        AfterDurable { value, until: Until::All(self.last) }
     }
 
     /// Wraps what rests on the term and the vote alone: it need not wait for the log.
     pub(crate) fn after_hard_state<T>(&self, value: T) -> AfterDurable<T> {
-        AfterDurable { value, seq: self.last_hard_state }
+        AfterDurable { value, until: Until::HardState(self.last_hard_state) }
     }
 
     pub(crate) fn hard_state(&mut self, hard_state: HardState) {
@@ -149,6 +164,11 @@ impl Mutations {
         !self.steps.is_empty()
     }
 
+    /// Nothing new, but the writer may have something left that had no room.
+    pub(crate) fn take_again(&self) -> WriteWork {
+        WriteWork { steps: Vec::new(), through: self.last }
+    }
+
     /// Takes everything queued; `None` if nothing is.
     pub(crate) fn take(&mut self) -> Option<WriteWork> {
         if self.steps.is_empty() {
@@ -166,10 +186,17 @@ impl Mutations {
             self.last
         );
         self.durable = through;
+        self.durable_hard_state = through;
         while let Some(&(_, index)) = self.tails.front().filter(|(seq, _)| *seq <= through) {
             self.durable_index = self.durable_index.max(index);
             self.tails.pop_front();
         }
+    }
+
+    /// Terms and votes up to `through` are on disk; entries wait.
+    pub(crate) fn on_hard_state_durable(&mut self, through: Seq) {
+        assert!(self.durable_hard_state <= through && through <= self.last, "written in order");
+        self.durable_hard_state = through;
     }
 
     /// Entries above `index` are gone: neither what is on disk nor what is on its way there counts.

@@ -95,6 +95,8 @@ pub struct Status {
     pub first_index: Index,
     /// The size of its logical state without the snapshot, in bytes.
     pub raft_state_bytes: u64,
+    /// Whether its disk has room for new entries.
+    pub has_room: bool,
     /// The other members, as a leader knows them; empty at any other peer.
     pub peers: Vec<PeerStatus>,
 }
@@ -309,6 +311,7 @@ fn status_of(rules: &Rules, now: std::time::Instant) -> Status {
         last_index: rules.log().last().index,
         first_index: rules.log().base().index + 1,
         raft_state_bytes: rules.log().entries_bytes(),
+        has_room: rules.has_room(),
         peers,
     }
 }

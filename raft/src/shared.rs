@@ -20,25 +20,24 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use oarlock_rpc::ReplySlot;
 use oarlock_rpc::codec::{self, Wire};
-use oarlock_storage::Snapshot;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::error::Stopped;
-use crate::mutation::{AfterDurable, Seq, WriteWork};
-use crate::rules::{Due, Rules};
+use crate::mutation::{AfterDurable, Seq, Until, WriteWork};
+use crate::rules::{Due, Reach, Rules, Written};
 use crate::threads::log_writer::LogWriter;
 
 /// A reply that waits for the disk.
 #[derive(Debug)]
-pub(crate) struct Answer {
-    seq: Seq,
+struct Answer {
+    until: Until,
     slot: ReplySlot,
     bytes: Vec<u8>,
 }
 
 impl Answer {
     /// Speaks.
-    pub(crate) fn send(self) {
+    fn send(self) {
         self.slot.reply(self.bytes);
     }
 }
@@ -51,6 +50,21 @@ enum Writer {
     Away,
     /// Nobody ever will: the peer has stopped.
     Gone,
+}
+
+/// What became of the answers that waited.
+#[derive(Debug, Default)]
+pub(crate) struct Spoken {
+    to_send: Vec<Answer>,
+    given_up: Vec<Answer>,
+}
+
+impl Spoken {
+    /// Sends those that are to be sent. The callers of the others hear that nothing came back.
+    pub(crate) fn send(self) {
+        self.to_send.into_iter().for_each(Answer::send);
+        drop(self.given_up);
+    }
 }
 
 struct State {
@@ -129,10 +143,10 @@ impl Shared {
         f: impl FnOnce(&mut Rules, Instant) -> AfterDurable<R>,
     ) {
         let Ok(mut state) = self.running() else { return };
-        let AfterDurable { value, seq } = f(&mut state.rules, Instant::now());
+        let AfterDurable { value, until } = f(&mut state.rules, Instant::now());
         let bytes = codec::encode(&value).expect("replies are far below their limit");
-        let answer = Answer { seq, slot, bytes };
-        let speak_now = seq <= state.rules.mutations().durable();
+        let answer = Answer { until, slot, bytes };
+        let speak_now = state.rules.mutations().has(until);
         let answer = if speak_now {
             Some(answer)
         } else {
@@ -174,7 +188,7 @@ impl Shared {
     /// Blocks until everything `out` rests on is on disk.
     pub(crate) fn durable<T>(&self, out: AfterDurable<T>) -> Result<T, Stopped> {
         let mut state = self.running()?;
-        while state.rules.mutations().durable() < out.seq {
+        while !state.rules.mutations().has(out.until) {
             self.durable.wait(&mut state);
             if let Some(stopped) = &state.stopped {
                 return Err(stopped.clone());
@@ -216,29 +230,29 @@ impl Shared {
         None
     }
 
-    /// Everything up to `through` is durable; `snapshot` is the one made current on the way.
-    /// Returns the answers that waited for it, to be sent without the lock.
-    pub(crate) fn on_durable(
-        &self,
-        writer: LogWriter,
-        through: Seq,
-        snapshot: Option<Snapshot>,
-    ) -> Vec<Answer> {
-        let mut state = self.state.lock();
+    /// What could be written of the work up to `through` is. Returns the answers that waited for it,
+    /// to be sent without the lock.
+    pub(crate) fn on_written(&self, writer: LogWriter, through: Seq, written: Written) -> Spoken {
+        let is_stalled = written.reach != Reach::All;
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
         state.writer = Writer::Here(writer);
         if state.stopped.is_some() {
-            drop(state);
+            drop(guard);
             self.log_writer.notify_all();
-            return Vec::new();
+            return Spoken::default();
         }
-        state.rules.on_durable(through, snapshot, Instant::now());
+        state.rules.on_written(through, written, Instant::now());
         // Whoever queued more in the meantime left it to us; the thread takes it.
         state.rules.wake_for_writes();
-        let answers = state.outbox.extract_if(.., |answer| answer.seq <= through).collect();
-        self.end_step(&mut state);
-        drop(state);
+        let mutations = state.rules.mutations();
+        let to_send = state.outbox.extract_if(.., |answer| mutations.has(answer.until)).collect();
+        // Who waits for entries that have no room had better ask again than wait for ever.
+        let given_up = if is_stalled { std::mem::take(&mut state.outbox) } else { Vec::new() };
+        self.end_step(state);
+        drop(guard);
         self.durable.notify_all();
-        answers
+        Spoken { to_send, given_up }
     }
 
     /// A write failed, or panicked.

@@ -90,7 +90,7 @@ impl Cluster {
         cluster
     }
 
-    fn start(&mut self, id: PeerId) {
+    pub(crate) fn start(&mut self, id: PeerId) {
         let ends = self.disks.keys().map(|&to| {
             let (wires, cut) = (Arc::clone(&self.wires), Arc::clone(&self.cuts[&id]));
             (to, Arc::new(DirectEnd { wires, to, cut }) as Arc<dyn End>)
@@ -115,7 +115,7 @@ impl Cluster {
         self.peers.insert(id, peer);
     }
 
-    fn kill(&mut self, id: PeerId) {
+    pub(crate) fn kill(&mut self, id: PeerId) {
         self.wires.write().remove(&id);
         if let Some(peer) = self.peers.remove(&id) {
             peer.kill();

@@ -49,17 +49,18 @@ pub(crate) fn ask(end: &TcpEnd, deadline: Instant) -> Option<ClusterStatus> {
 
 fn table(cluster: &ClusterStatus) -> String {
     let rows: Vec<_> = cluster.members.iter().map(row).collect();
-    let head = ["node", "role", "term", "commit", "applied", "last", "reachable", "address"];
+    let head =
+        ["node", "role", "term", "commit", "applied", "last", "disk", "reachable", "address"];
     aligned(head, &rows)
 }
 
-fn row(member: &MemberReport) -> [String; 8] {
+fn row(member: &MemberReport) -> [String; 9] {
     let unknown = || "-".to_owned();
     let address = member.client_addr.clone().unwrap_or_else(unknown);
     let id = member.id.to_string();
     let Some(status) = &member.status else {
-        let [role, term, commit, applied, last] = std::array::from_fn(|_| unknown());
-        return [id, role, term, commit, applied, last, "no".to_owned(), address];
+        let [role, term, commit, applied, last, disk] = std::array::from_fn(|_| unknown());
+        return [id, role, term, commit, applied, last, disk, "no".to_owned(), address];
     };
     [
         id,
@@ -68,6 +69,7 @@ fn row(member: &MemberReport) -> [String; 8] {
         status.commit_index.to_string(),
         status.last_applied.to_string(),
         status.last_index.to_string(),
+        status.disk().to_owned(),
         "yes".to_owned(),
         address,
     ]
@@ -91,6 +93,7 @@ mod tests {
             last_index: 13,
             first_index: 1,
             raft_state_bytes: 0,
+            has_room: false,
             keys: 0,
             data_bytes: 0,
             sessions: 0,
@@ -102,9 +105,9 @@ mod tests {
             MemberReport { id: 2, client_addr: None, status: None },
         ];
         let expected = "\
-node  role    term  commit  applied  last  reachable  address
-1     leader  7     12      11       13    yes        127.0.0.1:7001
-2     -       -     -       -        -     no         -
+node  role    term  commit  applied  last  disk  reachable  address
+1     leader  7     12      11       13    full  yes        127.0.0.1:7001
+2     -       -     -       -        -     -     no         -
 ";
         assert_eq!(table(&ClusterStatus { asked: 1, members }), expected);
     }

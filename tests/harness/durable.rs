@@ -167,6 +167,15 @@ impl Persister for Severable {
         Ok(())
     }
 
+    fn make_room(&mut self, batch: &Batch) -> Result<(), StorageError> {
+        self.line.check()?;
+        self.inner.make_room(batch)
+    }
+
+    fn has_room(&self) -> bool {
+        self.inner.has_room()
+    }
+
     fn snapshot_stage(&self) -> Arc<dyn SnapshotStage> {
         self.inner.snapshot_stage()
     }

@@ -95,12 +95,15 @@ impl Stats {
 }
 
 /// The reply that tells why a command was not answered. Clients repeat by themselves after the
-/// first words used here, but for `UNKNOWNRESULT` and `ERR`.
+/// first words used here, but for `UNKNOWNRESULT`, `MISCONF` and `ERR`.
 pub(super) fn error_reply(error: &ExecuteError) -> String {
     let code = match error {
         ExecuteError::NoLeader { .. } | ExecuteError::Stopped => "CLUSTERDOWN",
         ExecuteError::UnknownResult { .. } => "UNKNOWNRESULT",
         ExecuteError::Busy => "TRYAGAIN",
+        // The word that clients know from a store which cannot write its disk. They do not repeat
+        // after it by themselves, and it would be no use.
+        ExecuteError::NoSpace => "MISCONF",
         ExecuteError::TooLarge => "ERR",
     };
     format!("{code} {error}")

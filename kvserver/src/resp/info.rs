@@ -105,6 +105,7 @@ fn raft(status: &NodeStatus) -> Lines {
         ("raft_last_index", status.last_index.to_string()),
         ("raft_first_index", status.first_index.to_string()),
         ("raft_state_bytes", status.raft_state_bytes.to_string()),
+        ("raft_disk", status.disk().to_owned()),
         ("raft_sessions", status.sessions.to_string()),
     ]
 }

@@ -21,11 +21,13 @@ pub(crate) enum ApplyWork {
     Restore(Snapshot),
     /// The next committed entries.
     Entries(Vec<Entry>),
+    /// The disk is full: a snapshot of everything up to this index would give space back.
+    MakeRoom(Index),
 }
 
 impl Rules {
     /// The applier's work; it has done everything up to `applied`.
-    pub(crate) fn apply_due(&mut self, applied: Index, _now: Instant) -> Due<ApplyWork> {
+    pub(crate) fn apply_due(&mut self, applied: Index, now: Instant) -> Due<ApplyWork> {
         assert!(applied >= self.last_applied, "last_applied {} → {applied}", self.last_applied);
         self.last_applied = applied;
         if let Some(through) = self.take_failed_reads() {
@@ -47,6 +49,10 @@ impl Rules {
                 entries.swap(0, 1);
             }
             return Due::Now(ApplyWork::Entries(entries));
+        }
+        // With nothing behind it, a snapshot can replace the whole log.
+        if applied > base.index && applied == self.log.last().index {
+            return self.space.compaction_due(now, applied);
         }
         Due::WhenWoken
     }

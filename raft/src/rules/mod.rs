@@ -23,6 +23,7 @@ mod rng;
 #[cfg(test)]
 mod sim;
 mod snapshot;
+mod space;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -34,10 +35,12 @@ pub(crate) use progress::Progress;
 pub(crate) use read::ReadId;
 pub(crate) use replication::{Send, SentAppend};
 pub(crate) use snapshot::SentPiece;
+pub(crate) use space::{Reach, Refusal, Written};
 
 use self::gather::Gather;
 use self::read::Reads;
 use self::rng::Rng;
+use self::space::Space;
 use crate::configuration::Configuration;
 use crate::error::OpenError;
 use crate::log::Log;
@@ -129,6 +132,7 @@ pub(crate) struct Rules {
     /// A leader's entries that are not committed, in logical bytes.
     uncommitted_bytes: u64,
     gather: Gather,
+    space: Space,
 
     wake: Wake,
 }
@@ -176,6 +180,7 @@ impl Rules {
             reads: Reads::default(),
             uncommitted_bytes: 0,
             gather: Gather::new(options.linger, now),
+            space: Space::default(),
             wake: Wake::default(),
             options,
         };
@@ -235,7 +240,10 @@ impl Rules {
             self.gather.taken(self.log.last().index);
             self.wake.entries_to_send |= self.is_leader();
         }
-        work.map_or(Due::WhenWoken, Due::Now)
+        match work {
+            Some(work) => Due::Now(work),
+            None => self.space.look_due(now, || self.mutations.take_again()),
+        }
     }
 
     /// Durable state is in memory: there are no syncs to share.
@@ -243,9 +251,9 @@ impl Rules {
         self.gather.writes_are_instant();
     }
 
-    /// Whether anything is queued for the log writer.
+    /// Whether the log writer has anything to do, now or once it is time to look for room.
     pub(crate) fn has_writes(&self) -> bool {
-        self.mutations.has_work()
+        self.mutations.has_work() || !self.space.has_room()
     }
 
     /// Has the log writer look at what was queued while it wrote.
@@ -253,21 +261,25 @@ impl Rules {
         self.wake.log_writer |= self.has_writes();
     }
 
-    /// The log writer made everything up to `through` durable; `snapshot` is the one it made
-    /// current on the way, if it did.
-    pub(crate) fn on_durable(
+    /// The log writer did what it could of the work up to `through`.
+    pub(crate) fn on_written(
         &mut self,
         through: crate::mutation::Seq,
-        snapshot: Option<Snapshot>,
+        written: Written,
         now: Instant,
     ) {
-        self.mutations.on_durable(through);
-        if let Some(snapshot) = snapshot {
+        match written.reach {
+            Reach::All => self.mutations.on_durable(through),
+            Reach::HardState => self.mutations.on_hard_state_durable(through),
+            Reach::Nothing => {}
+        }
+        if let Some(snapshot) = written.snapshot {
             self.snapshot = Some(snapshot);
             self.wake.entries_to_send = true;
             self.wake.committed = true;
         }
         self.advance_commit(now);
+        self.on_room(written.has_room && written.reach == Reach::All, now);
     }
 
     /// Takes what the steps since the last call woke.
@@ -275,9 +287,11 @@ impl Rules {
         std::mem::take(&mut self.wake)
     }
 
-    /// A log entry from a client, if this peer leads (section 5.3): `None` otherwise.
+    /// A log entry from a client, if this peer leads (section 5.3) and there is room for it: `None`
+    /// otherwise.
     pub(crate) fn start(&mut self, data: std::sync::Arc<[u8]>, now: Instant) -> Option<EntryId> {
-        self.is_leader().then(|| self.append_as_leader(EntryKind::Command, data, now))
+        let takes_it = self.is_leader() && self.refusal().is_none();
+        takes_it.then(|| self.append_as_leader(EntryKind::Command, data, now))
     }
 
     /// Whether this leader holds as much that is not committed as it may.
@@ -362,6 +376,10 @@ impl Rules {
             (*self.options.election_timeout.start(), *self.options.election_timeout.end());
         let chance = self.rng.below(longest.saturating_sub(shortest));
         self.election_timeout = if mistake!(SameTimeouts) { shortest } else { shortest + chance };
+        if !self.space.has_room() {
+            // Whoever has room comes first: it has campaigned twice before this peer does.
+            self.election_timeout += longest * 2;
+        }
         self.election_deadline = now + self.election_timeout;
         // The new deadline may be before the one the election thread sleeps towards.
         self.wake.election = true;

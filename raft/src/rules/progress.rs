@@ -53,6 +53,8 @@ pub(super) struct Moment {
     /// A message that is not answered for this long counts as lost.
     pub(super) patience: Duration,
     pub(super) in_flight_max: usize,
+    /// A follower without room is sent entries from this index on.
+    pub(super) sent_without_room: Index,
 }
 
 /// What to send.
@@ -94,6 +96,8 @@ pub(crate) struct Progress {
     /// The latest round of read confirmations sent, and the latest answered.
     round_sent: u64,
     pub(super) round_acked: u64,
+    /// Whether its disk has room, by its last answer to this leader.
+    room: Option<bool>,
 }
 
 impl Progress {
@@ -114,7 +118,22 @@ impl Progress {
             news_after: now,
             round_sent: 0,
             round_acked: 0,
+            room: None,
         }
+    }
+
+    /// Whether the follower's disk has room, as far as it is known.
+    pub(crate) fn room(&self) -> Option<bool> {
+        self.room
+    }
+
+    pub(super) fn on_room(&mut self, has_room: bool) {
+        self.room = Some(has_room);
+    }
+
+    /// Whether entries are kept from a follower without room for them.
+    pub(super) fn is_held_back(&self, at: &Moment) -> bool {
+        self.room == Some(false) && self.next_index < at.sent_without_room
     }
 
     pub(crate) fn match_index(&self) -> Index {
@@ -166,7 +185,7 @@ impl Progress {
     pub(super) fn has_news(&self, at: &Moment) -> bool {
         let pending = self.next_index <= at.last_index;
         let held = pending && self.gathers_until(at).is_some();
-        let entries = pending && !held && !self.is_window_full(at);
+        let entries = pending && !held && !self.is_window_full(at) && !self.is_held_back(at);
         let commit = self.has_commit_news(at) && self.in_flight == 0 && !held;
         let round = self.wants_round(at) && at.now >= at.round_after;
         entries || commit || round || !matches!(self.feed, Feed::Replicate)

@@ -75,6 +75,9 @@ impl Rules {
         let next_index = reply.map(|reply| self.next_index_after(sent.prev, &reply.outcome));
         let Role::Leader { progress } = &mut self.role else { return };
         let Some(follower) = progress.get_mut(&peer) else { return };
+        if let Some(reply) = reply {
+            follower.on_room(reply.has_room);
+        }
         match reply.map(|reply| reply.outcome) {
             None => follower.on_lost(sent, RETRY_AFTER, &at),
             // A peer of our term cannot think it stale.
@@ -90,6 +93,7 @@ impl Rules {
         self.confirm_reads();
         let at = self.moment(now);
         self.wake.entries_to_send |= self.progress_of(peer).has_news(&at);
+        self.give_way(now);
     }
 
     /// A leader's entries, or its heartbeat (Figure 2, `AppendEntries`, receiver).
@@ -108,7 +112,8 @@ impl Rules {
             self.follow(args.term, args.leader_id, now);
             self.append_from_leader(args, now)
         };
-        let reply = |outcome| AppendEntriesReply { term: self.current_term, outcome };
+        let (term, has_room) = (self.current_term, self.space.has_room());
+        let reply = |outcome| AppendEntriesReply { term, outcome, has_room };
         let says_nothing_new = self.mutations.last_log() == mutations_before;
         match outcome {
             // A heartbeat, or entries that came before: answered at once, for what is on disk
@@ -218,8 +223,9 @@ impl Rules {
             // Too much to send to somebody who may not be there, again and again.
             entries.clear();
         }
-        if !probe && self.progress_of(peer).is_window_full(at) {
-            // Only a heartbeat: the entries wait for replies.
+        let follower = self.progress_of(peer);
+        if (!probe && follower.is_window_full(at)) || follower.is_held_back(at) {
+            // Only a heartbeat: the entries wait for replies, or for room.
             entries.clear();
         }
         self.append_from(peer, prev, entries, at)
@@ -259,6 +265,7 @@ impl Rules {
             heartbeat_interval: self.options.heartbeat_interval,
             patience: self.election_timeout_min(),
             in_flight_max: self.options.in_flight_max,
+            sent_without_room: self.sent_without_room(),
         }
     }
 

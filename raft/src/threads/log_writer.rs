@@ -4,7 +4,12 @@
 //! Where durable state is in memory, there is nothing to wait for, and waking a thread would cost
 //! more than the write: whoever queued it writes it, if nobody else does at that moment. So the
 //! right to write is a value, [`LogWriter`], and who has taken it out of [`Shared`] writes.
+//!
+//! What has no room waits here, in order, and everything behind it; except for terms and votes,
+//! which rest on nothing in front of them, and for a snapshot of our own, which makes the entries it
+//! covers unnecessary and gives space back. Nobody is told of what waits.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use oarlock_storage::{
@@ -13,6 +18,7 @@ use oarlock_storage::{
 
 use crate::error::Stopped;
 use crate::mutation::{WriteStep, WriteWork};
+use crate::rules::{Reach, Written};
 use crate::shared::Shared;
 
 /// The right to write: the disk, and the snapshot a leader is sending.
@@ -20,6 +26,9 @@ pub(crate) struct LogWriter {
     persister: Box<dyn Persister>,
     stage: Arc<dyn SnapshotStage>,
     receiving: Option<Box<dyn SnapshotWriter>>,
+    /// What is still to be written, oldest first. Empty after every visit but those that end for
+    /// want of space.
+    waiting: VecDeque<WriteStep>,
 }
 
 /// The thread's body: writes whatever nobody wrote on the way, until the peer stops.
@@ -31,7 +40,8 @@ pub(crate) fn log_writer_thread(shared: &Arc<Shared>) {
 
 impl LogWriter {
     pub(crate) fn new(persister: Box<dyn Persister>) -> Self {
-        Self { stage: persister.snapshot_stage(), persister, receiving: None }
+        let stage = persister.snapshot_stage();
+        Self { stage, persister, receiving: None, waiting: VecDeque::new() }
     }
 
     /// Whether any thread may write on its way.
@@ -45,11 +55,9 @@ impl LogWriter {
         let mut writing = Writing { writer: Some(self), shared };
         let writer = writing.writer.as_mut().expect("it was just put there");
         match writer.write(work.steps) {
-            Ok(snapshot) => {
+            Ok(written) => {
                 let writer = writing.writer.take().expect("nobody took it");
-                for answer in shared.on_durable(writer, work.through, snapshot) {
-                    answer.send();
-                }
+                shared.on_written(writer, work.through, written).send();
             }
             Err(error) => {
                 log::error!(target: "PERS", "{error}; this peer stops");
@@ -58,50 +66,131 @@ impl LogWriter {
         }
     }
 
-    /// Makes the steps durable, in order; returns the newest snapshot among them.
-    pub(crate) fn write(
-        &mut self,
-        steps: Vec<WriteStep>,
-    ) -> Result<Option<Snapshot>, StorageError> {
-        let mut newest = None;
-        let mut batch = Batch::default();
-        for step in steps {
-            match step {
-                WriteStep::Persist(next) => {
-                    // Pieces of a snapshot may stand between two batches.
-                    let before = std::mem::replace(&mut batch, next);
-                    if !before.is_empty() {
-                        self.persister.persist(&before)?;
-                    }
-                }
-                WriteStep::Receive { meta, first, data } => {
-                    if first {
-                        self.receiving = Some(self.stage.begin(meta)?);
-                    }
-                    let writer = self.receiving.as_mut().expect("a first piece began it");
-                    writer.write(&data)?;
-                }
-                WriteStep::Install => {
-                    let writer = self.receiving.take().expect("pieces came before the last");
-                    newest = Some(self.publish(&mut batch, writer.finish()?)?);
-                }
-                WriteStep::Compact(staged) => newest = Some(self.publish(&mut batch, staged)?),
+    /// Makes the steps durable, in order, behind those that wait.
+    pub(crate) fn write(&mut self, steps: Vec<WriteStep>) -> Result<Written, StorageError> {
+        self.waiting.extend(steps);
+        let mut snapshot = None;
+        let reach = loop {
+            match self.write_in_order(&mut snapshot) {
+                Ok(()) => break Reach::All,
+                Err(StorageError::NoSpace { .. }) => {}
+                Err(error) => return Err(error),
             }
-        }
-        if !batch.is_empty() {
-            self.persister.persist(&batch)?;
-        }
-        Ok(newest)
+            let fits = self.write_hard_state().and_then(|()| self.compact_first());
+            match fits {
+                Ok(Some(newest)) => snapshot = Some(newest),
+                Ok(None) => break Reach::HardState,
+                Err(StorageError::NoSpace { .. }) => break self.reach_of_what_waits(),
+                Err(error) => return Err(error),
+            }
+        };
+        Ok(Written { reach, snapshot, has_room: self.persister.has_room() })
     }
 
-    fn publish(
-        &mut self,
-        before: &mut Batch,
-        staged: StagedSnapshot,
-    ) -> Result<Snapshot, StorageError> {
-        let before = std::mem::take(before);
-        self.persister.save_state_and_snapshot(&before, staged)
+    /// Writes what waits, until nothing does or there is no room.
+    fn write_in_order(&mut self, newest: &mut Option<Snapshot>) -> Result<(), StorageError> {
+        while let Some(step) = self.waiting.front_mut() {
+            match step {
+                WriteStep::Persist(batch) => self.persister.persist(batch)?,
+                WriteStep::Receive { meta, first, data } => {
+                    if *first {
+                        self.receiving = Some(self.stage.begin(meta.clone())?);
+                        *first = false;
+                    }
+                    let writer = self.receiving.as_mut().expect("a first piece began it");
+                    writer.write(data)?;
+                }
+                WriteStep::Install => {
+                    let writer = self.receiving.as_mut().expect("pieces came before the last");
+                    writer.complete()?;
+                    self.persister.make_room(&Batch::default())?;
+                    let writer = self.receiving.take().expect("it was just there");
+                    *newest = Some(self.publish(writer.finish()?)?);
+                }
+                WriteStep::Compact(_) => {
+                    self.persister.make_room(&Batch::default())?;
+                    let Some(WriteStep::Compact(staged)) = self.waiting.pop_front() else {
+                        unreachable!("it was just in front");
+                    };
+                    *newest = Some(self.publish(staged)?);
+                    continue;
+                }
+            }
+            self.waiting.pop_front();
+        }
+        Ok(())
     }
+
+    /// Writes the newest term and vote of all that waits. To be ahead of entries does no harm: it
+    /// only says less about the past than will be true.
+    fn write_hard_state(&mut self) -> Result<(), StorageError> {
+        let mut waiting = self.waiting.iter().rev();
+        let Some(hard_state) = waiting.find_map(hard_state_of) else { return Ok(()) };
+        self.persister.persist(&Batch { hard_state: Some(hard_state), ..Batch::default() })?;
+        for step in &mut self.waiting {
+            if let WriteStep::Persist(batch) = step {
+                batch.hard_state = None;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the first snapshot of our own that waits behind nothing but entries current, ahead of
+    /// them: those it covers need not be written any more. `None` if there is no such snapshot.
+    fn compact_first(&mut self) -> Result<Option<Snapshot>, StorageError> {
+        let before = self.waiting.iter().take_while(|s| matches!(s, WriteStep::Persist(_))).count();
+        if !matches!(self.waiting.get(before), Some(WriteStep::Compact(_))) {
+            return Ok(None);
+        }
+        let mut net = Batch::default();
+        for step in self.waiting.drain(..before) {
+            if let WriteStep::Persist(next) = step {
+                add_up(&mut net, next);
+            }
+        }
+        // Whatever happens from here on, this stands for the steps it was made of.
+        self.waiting.push_front(WriteStep::Persist(net));
+        self.persister.make_room(&Batch::default())?;
+        let Some(WriteStep::Compact(staged)) = self.waiting.remove(1) else {
+            unreachable!("it is behind what was added up");
+        };
+        let last_included = staged.meta.last_included.index;
+        let Some(WriteStep::Persist(net)) = self.waiting.front_mut() else {
+            unreachable!("it was just put in front");
+        };
+        let truncation = Batch { truncate_from: net.truncate_from.take(), ..Batch::default() };
+        net.entries.retain(|entry| entry.id.index > last_included);
+        self.persister.save_state_and_snapshot(&truncation, staged).map(Some)
+    }
+
+    /// How far the work has come when something of it has no room.
+    fn reach_of_what_waits(&self) -> Reach {
+        let has_hard_state = self.waiting.iter().any(|step| hard_state_of(step).is_some());
+        if has_hard_state { Reach::Nothing } else { Reach::HardState }
+    }
+
+    fn publish(&mut self, staged: StagedSnapshot) -> Result<Snapshot, StorageError> {
+        self.persister.save_state_and_snapshot(&Batch::default(), staged)
+    }
+}
+
+fn hard_state_of(step: &WriteStep) -> Option<oarlock_storage::HardState> {
+    match step {
+        WriteStep::Persist(batch) => batch.hard_state,
+        _ => None,
+    }
+}
+
+/// Adds `later` to `net`, which is written before it.
+fn add_up(net: &mut Batch, later: Batch) {
+    if let Some(from) = later.truncate_from {
+        let kept = net.entries.partition_point(|entry| entry.id.index < from);
+        net.entries.truncate(kept);
+        if net.entries.is_empty() {
+            net.truncate_from = Some(net.truncate_from.map_or(from, |known| known.min(from)));
+        }
+    }
+    net.entries.extend(later.entries);
 }
 
 /// A write under way. If it fails or panics, nobody writes ever again.

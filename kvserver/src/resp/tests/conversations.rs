@@ -197,6 +197,11 @@ fn what_the_store_cannot_do_is_told_by_the_first_word() {
              repeat it only if it is idempotent\r\n",
         ),
         (ExecuteError::Busy, "-TRYAGAIN too many requests are waiting to be replicated\r\n"),
+        (
+            ExecuteError::NoSpace,
+            "-MISCONF no room on the disks of a majority of the nodes: writes are refused, reads go \
+             on; free some space, and writes go on by themselves\r\n",
+        ),
         (ExecuteError::Stopped, "-CLUSTERDOWN this node is shutting down\r\n"),
     ];
     for (error, reply) in errors {

@@ -77,6 +77,7 @@ impl Store for TestStore {
             last_index: state.index,
             first_index: 1,
             raft_state_bytes: 100,
+            has_room: true,
             keys: gauges.keys.load(std::sync::atomic::Ordering::Relaxed),
             data_bytes: gauges.data_bytes.load(std::sync::atomic::Ordering::Relaxed),
             sessions: 1,

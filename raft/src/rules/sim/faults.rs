@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use oarlock_storage::MemoryRoom;
+
 use super::world::{Event, World};
 
 impl World {
@@ -36,7 +38,10 @@ impl World {
         let ids: Vec<_> = self.ids().collect();
         let victim = ids[self.below(ids.len() as u64) as usize];
         let other = ids[self.below(ids.len() as u64) as usize];
-        match self.below(8) {
+        let room =
+            [MemoryRoom::Enough, MemoryRoom::Enough, MemoryRoom::Reserve, MemoryRoom::NoEntries];
+        let room = room[self.below(4) as usize];
+        match self.below(10) {
             0 | 1 => self.crash(victim),
             2 | 3 if self.peers[&victim].running.is_none() => self.start_peer(victim),
             4 => self.cut.push((victim, other)),
@@ -45,6 +50,8 @@ impl World {
                 self.cut.extend(others.flat_map(|&id| [(victim, id), (id, victim)]));
             }
             6 => self.cut.clear(),
+            8 => self.peers[&victim].disk.set_room(room),
+            9 => self.peers.values().for_each(|peer| peer.disk.set_room(room)),
             _ => {
                 let down = ids.iter().find(|id| self.peers[id].running.is_none());
                 if let Some(&id) = down {

@@ -28,6 +28,7 @@ fn for_each_seed(run: impl Fn(u64) -> World + std::panic::RefUnwindSafe) {
         None => 1..number_from("OARLOCK_SIM_SEEDS").unwrap_or(SEEDS) + 1,
     };
     let (mut commits, mut elections, mut crashes, mut installs, mut reads) = (0, 0, 0, 0, 0);
+    let mut stalls = 0;
     for seed in seeds {
         let world = std::panic::catch_unwind(|| run(seed)).unwrap_or_else(|panic| {
             eprintln!("replay this failure with OARLOCK_SIM_SEED={seed}");
@@ -38,14 +39,16 @@ fn for_each_seed(run: impl Fn(u64) -> World + std::panic::RefUnwindSafe) {
         crashes += world.crashes;
         installs += world.installs;
         reads += world.check.reads_served;
+        stalls += world.stalls;
     }
     eprintln!(
         "{commits} commits, {elections} elections, {crashes} crashes, {installs} installed \
-         snapshots, {reads} reads"
+         snapshots, {reads} reads, {stalls} writes without room"
     );
     // A simulation in which these never happen would prove nothing.
     if number_from("OARLOCK_SIM_SEED").is_none() {
         assert!(commits > 0 && elections > 0 && crashes > 0 && installs > 0 && reads > 0);
+        assert!(stalls > 0);
     }
 }
 

@@ -63,21 +63,22 @@ impl World {
         }
         let now = self.now;
         let running = self.running(to);
-        let (seq, reply) = match request.clone() {
+        let (until, reply) = match request.clone() {
             Request::Vote(args) => {
-                let AfterDurable { value, seq } = running.rules.handle_request_vote(&args, now);
-                (seq, Reply::Vote(value))
+                let AfterDurable { value, until } = running.rules.handle_request_vote(&args, now);
+                (until, Reply::Vote(value))
             }
             Request::Append(args, _) => {
-                let AfterDurable { value, seq } = running.rules.handle_append_entries(args, now);
-                (seq, Reply::Append(value))
+                let AfterDurable { value, until } = running.rules.handle_append_entries(args, now);
+                (until, Reply::Append(value))
             }
             Request::Piece(args, _) => {
-                let AfterDurable { value, seq } = running.rules.handle_install_snapshot(args, now);
-                (seq, Reply::Piece(value))
+                let AfterDurable { value, until } =
+                    running.rules.handle_install_snapshot(args, now);
+                (until, Reply::Piece(value))
             }
         };
-        running.unspoken.push_back((seq, Unspoken::Answer { to: from, call, request, reply }));
+        running.unspoken.push_back((until, Unspoken::Answer { to: from, call, request, reply }));
         self.pump(to);
     }
 

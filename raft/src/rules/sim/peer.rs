@@ -9,7 +9,7 @@ use crate::message::{
     AppendEntriesArgs, AppendEntriesReply, InstallSnapshotArgs, InstallSnapshotReply,
     RequestVoteArgs, RequestVoteReply,
 };
-use crate::mutation::{Seq, WriteWork};
+use crate::mutation::{Until, WriteWork};
 use crate::rules::{Rules, SentAppend, SentPiece};
 use crate::threads::log_writer::LogWriter;
 use crate::types::{Index, PeerId, Term};
@@ -42,7 +42,7 @@ pub(super) struct Running {
     pub(super) stage: std::sync::Arc<dyn SnapshotStage>,
     /// What the disk is busy with.
     pub(super) writing: Option<WriteWork>,
-    pub(super) unspoken: VecDeque<(Seq, Unspoken)>,
+    pub(super) unspoken: VecDeque<(Until, Unspoken)>,
     pub(super) applied: Index,
     /// The state machine: every payload applied, by index.
     pub(super) state: Vec<u8>,

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BinaryHeap};
 use std::time::{Duration, Instant};
 
+use oarlock_storage::MemoryRoom;
+
 use super::check::Check;
 use super::peer::{Reply, Request, SimPeer, Unspoken};
 use crate::configuration::Configuration;
@@ -10,7 +12,7 @@ use crate::message::{AppendEntriesReply, AppendOutcome};
 use crate::mutation::AfterDurable;
 use crate::options::Options;
 use crate::rules::rng::Rng;
-use crate::rules::{ApplyWork, Due, Rules};
+use crate::rules::{ApplyWork, Due, Reach, Rules};
 use crate::types::PeerId;
 
 /// How long faults go on, in simulated time.
@@ -75,6 +77,8 @@ pub(super) struct World {
     pub(super) events: u64,
     pub(super) crashes: u64,
     pub(super) installs: u64,
+    /// Writes that found no room.
+    pub(super) stalls: u64,
     pub(super) check: Check,
 }
 
@@ -99,6 +103,7 @@ impl World {
             events: 0,
             crashes: 0,
             installs: 0,
+            stalls: 0,
             check: Check::default(),
         };
         ids.for_each(|id| world.start_peer(id));
@@ -115,6 +120,7 @@ impl World {
     pub(super) fn heal_and_demand_progress(&mut self) {
         self.healed = true;
         self.cut.clear();
+        self.peers.values().for_each(|peer| peer.disk.set_room(MemoryRoom::Enough));
         let down: Vec<_> = self.ids().filter(|id| self.peers[id].running.is_none()).collect();
         for id in down {
             self.start_peer(id);
@@ -212,8 +218,8 @@ impl World {
         loop {
             let running = self.running(id);
             match running.rules.election_due(now) {
-                Due::Now(AfterDurable { value, seq }) => {
-                    running.unspoken.push_back((seq, Unspoken::Round(value.args, value.voters)));
+                Due::Now(AfterDurable { value, until }) => {
+                    running.unspoken.push_back((until, Unspoken::Round(value.args, value.voters)));
                 }
                 Due::At(at) => break sleep_until(at),
                 Due::WhenWoken => break,
@@ -229,7 +235,9 @@ impl World {
                 }
             }
         }
-        self.begin_write(id);
+        if let Some(at) = self.begin_write(id) {
+            sleep_until(at);
+        }
         self.apply(id);
         self.speak(id);
         self.check_peer(id);
@@ -260,21 +268,22 @@ impl World {
 
     // The disk.
 
-    pub(super) fn begin_write(&mut self, id: PeerId) {
+    /// Begins what the log writer has to do, or says when to ask again.
+    pub(super) fn begin_write(&mut self, id: PeerId) -> Option<Instant> {
         let (life, now) = (self.peers[&id].life, self.now);
         let running = self.running(id);
         if running.writing.is_some() {
-            return;
+            return None;
         }
-        let due = running.rules.writes_due(now);
-        if let Due::At(at) = due {
-            self.schedule(at.saturating_duration_since(now), Event::Timer { peer: id, life });
-        } else if let Due::Now(work) = due {
-            running.writing = Some(work);
-            let stalls = !self.healed && self.chance(2);
-            let takes_us = if stalls { self.below(900_000) } else { 100 + self.below(5_000) };
-            self.schedule(Duration::from_micros(takes_us), Event::Written { peer: id, life });
+        match running.rules.writes_due(now) {
+            Due::Now(work) => running.writing = Some(work),
+            Due::At(at) => return Some(at),
+            Due::WhenWoken => return None,
         }
+        let stalls = !self.healed && self.chance(2);
+        let takes_us = if stalls { self.below(900_000) } else { 100 + self.below(5_000) };
+        self.schedule(Duration::from_micros(takes_us), Event::Written { peer: id, life });
+        None
     }
 
     pub(super) fn finish_write(&mut self, id: PeerId) {
@@ -282,9 +291,13 @@ impl World {
         let now = self.now;
         let running = self.running(id);
         let work = running.writing.take().expect("a write was under way");
-        let snapshot = running.writer.write(work.steps).expect("memory does not fail");
+        let written = running.writer.write(work.steps).expect("memory does not fail");
         let commit_before = running.rules.commit_index();
-        running.rules.on_durable(work.through, snapshot, now);
+        if written.reach != Reach::All {
+            self.stalls += 1;
+        }
+        let running = self.running(id);
+        running.rules.on_written(work.through, written, now);
         self.check_commit(id, commit_before, &disks);
         self.pump(id);
     }
@@ -311,11 +324,11 @@ impl World {
         loop {
             let now = self.now;
             let running = self.running(id);
-            let durable = running.rules.mutations().durable();
-            let Some(_) = running.unspoken.front().filter(|(seq, _)| *seq <= durable) else {
+            let mutations = running.rules.mutations();
+            let spoken = running.unspoken.iter().position(|(until, _)| mutations.has(*until));
+            let Some((_, unspoken)) = spoken.and_then(|at| running.unspoken.remove(at)) else {
                 return;
             };
-            let (_, unspoken) = running.unspoken.pop_front().expect("a front was just seen");
             match unspoken {
                 Unspoken::Round(args, voters) => {
                     running.rules.on_own_vote(&args, now);
@@ -346,6 +359,7 @@ impl World {
                 Reply::Append(AppendEntriesReply {
                     term,
                     outcome: AppendOutcome::Matched { index },
+                    ..
                 }),
             ) => Check::matched(id, *term, *index, disk),
             (Request::Piece(args, _), Reply::Piece(reply)) if reply.wants.is_none() => {
@@ -393,6 +407,10 @@ impl World {
                         assert!(applied >= committed, "S{id} serves stale read {read}");
                         self.check.reads_served += 1;
                     }
+                }
+                ApplyWork::MakeRoom(applied) => {
+                    assert_eq!(applied, running.applied, "everything is in it");
+                    self.snapshot(id);
                 }
                 ApplyWork::FailReads { through } => {
                     running.reads = running.reads.split_off(&(through + 1));
