@@ -4,6 +4,7 @@
 //! A directory in use is refused, by the process that uses it. What a node would say instead of
 //! starting is said here in the same words.
 
+mod beside;
 mod dump;
 mod repair;
 mod snapshot;
@@ -14,6 +15,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use dump::{Record, dump};
+#[cfg(test)]
+pub(crate) use repair::repair_on;
 pub use repair::{Repaired, repair};
 pub use snapshot::{SnapshotReport, inspect_snapshot};
 pub use verify::{Defect, Report, Summary, verify};
@@ -21,7 +24,7 @@ pub use verify::{Defect, Report, Summary, verify};
 use super::files::Files;
 use super::lock_file::LockFile;
 use super::{directory, segment};
-use crate::fs::RealFs;
+use crate::fs::{Fs, RealFs};
 use crate::{Identity, StorageError};
 
 /// A directory that is read, and the lock that keeps a node from starting meanwhile.
@@ -32,7 +35,11 @@ struct Reading {
 
 impl Reading {
     fn begin(dir: &Path) -> Result<Self, StorageError> {
-        let files = Files::new(Arc::new(RealFs), dir);
+        Self::begin_on(Arc::new(RealFs), dir)
+    }
+
+    fn begin_on(fs: Arc<dyn Fs>, dir: &Path) -> Result<Self, StorageError> {
+        let files = Files::new(fs, dir);
         // First, so that a directory that is not there is said so.
         files.list()?;
         let lock = LockFile::acquire_to_read(&files)?;

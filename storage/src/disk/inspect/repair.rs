@@ -4,13 +4,16 @@
 //! speak as the node that promised them. The damaged directory stays beside the new one, as it was.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::super::files::Files;
 use super::super::log_reader::{self, Salvage};
 use super::super::{DiskOptions, DiskPersister, segment, snapshot};
-use super::verify::{Report, verify};
+use super::beside::Beside;
+use super::verify::verify_in;
 use super::walk::{Item, walk};
 use super::{Defect, Reading};
+use crate::fs::{Fs, RealFs};
 use crate::{
     Batch, Entry, EntryId, HardState, Identity, Persister, Snapshot, SnapshotMeta, StorageError,
 };
@@ -34,38 +37,44 @@ pub struct Repaired {
 }
 
 /// Puts what can be saved of `dir` in its place, for a node with the id `new_node_id`, which nobody
-/// had before; the damaged directory is kept beside it.
+/// had before; the damaged directory is kept beside it. A repair that was interrupted is repeated
+/// from its beginning, with the same id.
 ///
 /// Refused with [`StorageError::Foreign`] if a node would start from the directory as it is, or if
 /// nothing in it can be saved: then start a new node with an empty directory.
 pub fn repair(dir: &Path, new_node_id: u64) -> Result<Repaired, StorageError> {
-    let Report { refusal, .. } = verify(dir)?;
-    let reading = Reading::begin(dir)?;
+    let options = DiskOptions { prepare_spares: false, ..DiskOptions::new(new_node_id) };
+    repair_on(&(Arc::new(RealFs) as Arc<dyn Fs>), dir, &options)
+}
+
+/// [`repair`], on any file system, for the node that `options` names.
+pub(crate) fn repair_on(
+    fs: &Arc<dyn Fs>,
+    dir: &Path,
+    options: &DiskOptions,
+) -> Result<Repaired, StorageError> {
+    let beside = Beside::of(Arc::clone(fs), dir)?;
+    let reading = Reading::begin_on(Arc::clone(fs), beside.damaged())?;
     let files = &reading.files;
-    if refusal.is_none() {
+    if verify_in(&reading)?.refusal.is_none() {
         return Err(files.foreign("", "a node starts from it as it is: there is nothing to repair"));
     }
     let old = reading.identity()?;
-    if old.node_id == new_node_id {
-        let what = format!("node {new_node_id} may have promised what is lost: it needs a new id");
+    let node_id = options.node_id;
+    if old.node_id == node_id {
+        let what = format!("node {node_id} may have promised what is lost: it needs a new id");
         return Err(files.foreign("", what));
     }
-    let identity = Identity { node_id: new_node_id, ..old };
+    let identity = Identity { node_id, ..old };
     let saved = save(files, old)?;
     let given_up = given_up(files, old, &saved)?;
-    let (aside, evidence) = names_beside(dir);
-    write(&aside, identity, &saved)?;
-    let rename = |from: &Path, to: &Path| {
-        files.fs().rename(from, to).map_err(|error| files.io("rename", error))
-    };
-    rename(dir, &evidence)?;
-    rename(&aside, dir)?;
-    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let parent = parent.unwrap_or_else(|| Path::new("."));
-    files.fs().sync_dir(parent).map_err(|error| files.io("sync the parent of", error))?;
+    beside.clear_aside(identity)?;
+    let options = DiskOptions { cluster_id: Some(identity.cluster_id), ..options.clone() };
+    write(fs, &beside.aside, &options, &saved)?;
+    beside.exchange()?;
     let ends = saved.entries.first().zip(saved.entries.last());
     Ok(Repaired {
-        evidence,
+        evidence: beside.evidence.clone(),
         identity,
         snapshot: saved.snapshot.as_ref().map(|snapshot| snapshot.meta.last_included),
         entries: ends.map(|(first, last)| (first.id, last.id)),
@@ -154,30 +163,16 @@ fn given_up(files: &Files, identity: Identity, saved: &Saved) -> Result<Vec<Stri
     Ok(lost)
 }
 
-/// Where the repaired directory is made, and where the damaged one goes.
-fn names_beside(dir: &Path) -> (PathBuf, PathBuf) {
-    let name = dir.file_name().unwrap_or(dir.as_os_str()).to_string_lossy().into_owned();
-    let beside = |suffix: String| dir.with_file_name(format!("{name}{suffix}"));
-    let mut nth = 1;
-    while beside(format!(".damaged-{nth}")).exists() {
-        nth += 1;
-    }
-    (beside(".repaired".to_owned()), beside(format!(".damaged-{nth}")))
-}
-
 /// Makes a directory that holds what was saved.
-fn write(dir: &Path, identity: Identity, saved: &Saved) -> Result<(), StorageError> {
-    let options = DiskOptions {
-        cluster_id: Some(identity.cluster_id),
-        prepare_spares: false,
-        ..DiskOptions::new(identity.node_id)
-    };
-    let mut persister = DiskPersister::open(dir, options)?;
+fn write(
+    fs: &Arc<dyn Fs>,
+    dir: &Path,
+    options: &DiskOptions,
+    saved: &Saved,
+) -> Result<(), StorageError> {
+    let mut persister = DiskPersister::open_on(Arc::clone(fs), dir, options)?;
     let found = persister.load();
-    if found.snapshot.is_some() || !found.entries.is_empty() {
-        let what = "left by a repair that was interrupted; remove it and try again";
-        return Err(StorageError::Foreign { path: dir.into(), what: what.to_owned() });
-    }
+    assert!(found.snapshot.is_none() && found.entries.is_empty(), "it was cleared");
     let hard_state = HardState { current_term: saved.current_term, voted_for: None };
     let batch = Batch { hard_state: Some(hard_state), ..Batch::default() };
     persister.persist(&batch)?;

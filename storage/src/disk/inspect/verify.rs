@@ -80,7 +80,11 @@ impl Report {
 ///
 /// An error means that it could not be read, is in use, or that there is no log in it.
 pub fn verify(dir: &Path) -> Result<Report, StorageError> {
-    let reading = Reading::begin(dir)?;
+    verify_in(&Reading::begin(dir)?)
+}
+
+/// The same of a directory that is being read.
+pub(super) fn verify_in(reading: &Reading) -> Result<Report, StorageError> {
     let mut report =
         Report { refusal: None, defects: Vec::new(), notes: Vec::new(), summary: None };
     let identity = match reading.identity() {
@@ -99,9 +103,9 @@ pub fn verify(dir: &Path) -> Result<Report, StorageError> {
         }
         Err(error) => return Err(error),
     }
-    report.look_at_segments(&reading, identity)?;
-    report.look_at_slots(&reading)?;
-    report.look_at_others(&reading, identity)?;
+    report.look_at_segments(reading, identity)?;
+    report.look_at_slots(reading)?;
+    report.look_at_others(reading, identity)?;
     Ok(report)
 }
 

@@ -11,8 +11,10 @@ mod inspect;
 mod model;
 mod reading;
 mod repair;
+mod repair_crash;
 mod restart;
 mod spares;
+mod tree;
 mod workload;
 
 use std::path::Path;
