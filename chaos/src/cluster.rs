@@ -1,0 +1,176 @@
+//! The nodes of a round, each a process of its own.
+
+use std::fs::OpenOptions;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::links::Links;
+
+/// How often what has no event of its own is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// A cluster under test; its processes end with it.
+pub(crate) struct Cluster {
+    binary: PathBuf,
+    dir: PathBuf,
+    nodes: Vec<Node>,
+    pub(crate) links: Links,
+}
+
+struct Node {
+    child: Option<Child>,
+    client_addr: SocketAddr,
+    peer_addr: SocketAddr,
+}
+
+impl Cluster {
+    /// Starts `count` nodes, numbered from 1, with their data in `dir`.
+    pub(crate) fn start(binary: &Path, dir: &Path, count: usize) -> anyhow::Result<Self> {
+        let ids = 1..=count;
+        let nodes: Vec<Node> = ids
+            .clone()
+            .map(|id| Node { child: None, client_addr: own(id, 7001), peer_addr: own(id, 7101) })
+            .collect();
+        let listeners: Vec<_> = ids.clone().map(|id| (id, nodes[id - 1].peer_addr)).collect();
+        let links = Links::start(&listeners, |from, to| own(100 + 10 * from + to, 7201))
+            .context("cannot listen on the loopback addresses of the proxies")?;
+        let mut cluster = Self { binary: binary.to_owned(), dir: dir.to_owned(), nodes, links };
+        for id in ids {
+            cluster.start_node(id)?;
+        }
+        Ok(cluster)
+    }
+
+    /// The numbers of the nodes.
+    pub(crate) fn ids(&self) -> std::ops::RangeInclusive<usize> {
+        1..=self.nodes.len()
+    }
+
+    pub(crate) fn client_addr(&self, id: usize) -> SocketAddr {
+        self.nodes[id - 1].client_addr
+    }
+
+    pub(crate) fn dir_of(&self, id: usize) -> PathBuf {
+        self.dir.join(format!("node-{id}"))
+    }
+
+    /// Starts a node that does not run.
+    pub(crate) fn start_node(&mut self, id: usize) -> anyhow::Result<()> {
+        let node = &self.nodes[id - 1];
+        if node.child.is_some() {
+            return Ok(());
+        }
+        let mut command = Command::new(&self.binary);
+        command.args(["serve", "--stop-with-stdin", "--cluster-id", "7", "--id", &id.to_string()]);
+        command.arg("--dir").arg(self.dir_of(id));
+        command.args(["--client-addr", &node.client_addr.to_string()]);
+        command.args(["--peer-addr", &node.peer_addr.to_string()]);
+        for other in self.ids().filter(|&other| other != id) {
+            command.args(["--peer", &format!("{other}={}", self.links.address(id, other))]);
+        }
+        let log = self.dir.join(format!("node-{id}.log"));
+        let log = OpenOptions::new().create(true).append(true).open(log)?;
+        // Standard input is a pipe that ends with us: a node never outlives its campaign.
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log);
+        let child = command.spawn().with_context(|| format!("{}", self.binary.display()))?;
+        self.nodes[id - 1].child = Some(child);
+        Ok(())
+    }
+
+    /// The process of a node, if it runs.
+    pub(crate) fn pid(&self, id: usize) -> Option<u32> {
+        self.nodes[id - 1].child.as_ref().map(Child::id)
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(&mut self, id: usize) {
+        if let Some(mut child) = self.nodes[id - 1].child.take() {
+            // Fails only if it has ended already, and then there is nothing to kill.
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+
+    /// Sends a signal to a node, if it runs.
+    pub(crate) fn signal(&self, id: usize, signal: Signal) {
+        if let Some(child) = &self.nodes[id - 1].child {
+            // Fails only if it has ended already.
+            _ = kill_process(Pid::from_child(child), signal);
+        }
+    }
+
+    /// Waits until a node has ended by itself, and forgets it.
+    pub(crate) fn wait_for_end(
+        &mut self,
+        id: usize,
+        limit: Duration,
+    ) -> anyhow::Result<Option<ExitStatus>> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let Some(child) = &mut self.nodes[id - 1].child else { bail!("node {id} is down") };
+            if let Some(status) = child.try_wait()? {
+                self.nodes[id - 1].child = None;
+                return Ok(Some(status));
+            }
+            if Instant::now() >= deadline {
+                return Ok(None);
+            }
+            thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    /// The nodes that ended though nobody ended them.
+    pub(crate) fn fallen(&mut self) -> anyhow::Result<Vec<usize>> {
+        let mut fallen = Vec::new();
+        for (node, id) in self.nodes.iter_mut().zip(1..) {
+            if let Some(child) = &mut node.child
+                && child.try_wait()?.is_some()
+            {
+                node.child = None;
+                fallen.push(id);
+            }
+        }
+        Ok(fallen)
+    }
+
+    /// Tells all nodes to stop, and waits for them; a complaint for each that does not stop well.
+    pub(crate) fn stop(&mut self, limit: Duration) -> anyhow::Result<Vec<String>> {
+        for id in self.ids() {
+            self.signal(id, Signal::TERM);
+        }
+        let mut complaints = Vec::new();
+        for id in self.ids() {
+            match self.wait_for_end(id, limit)? {
+                Some(status) if status.success() => {}
+                Some(status) => complaints.push(format!("node {id} stopped with {status}")),
+                None => complaints.push(format!("node {id} did not stop within {limit:?}")),
+            }
+        }
+        Ok(complaints)
+    }
+
+    /// Runs the program under test to its end.
+    pub(crate) fn program(&self, args: &[&str]) -> anyhow::Result<std::process::Output> {
+        let output = Command::new(&self.binary).args(args).stdin(Stdio::null()).output();
+        output.with_context(|| format!("{} {}", self.binary.display(), args.join(" ")))
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.ids().for_each(|id| self.kill(id));
+    }
+}
+
+/// A loopback address of this process's own: fixed ports there are nobody else's.
+fn own(last: usize, port: u16) -> SocketAddr {
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let last = u8::try_from(last).expect("there are few nodes");
+    SocketAddr::from((Ipv4Addr::new(127, 64 | (high & 63), low, last), port))
+}

@@ -1,0 +1,240 @@
+//! What is done to a cluster, as a seed has it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use fastrand::Rng;
+use rustix::process::Signal;
+
+use crate::cluster::Cluster;
+
+/// How long a node whose disk fails may take to stop.
+const STOPS_WITHIN: Duration = Duration::from_secs(10);
+
+/// A kind of fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Kind {
+    /// `kill -9`: one node, a majority, or all.
+    Kill,
+    /// SIGSTOP, and SIGCONT some time later: to the node, its clock jumps.
+    Pause,
+    /// Two groups that do not hear each other.
+    Partition,
+    /// Two nodes that do not hear each other, though both hear the rest.
+    Pair,
+    /// A node that others hear, but that does not hear them, or the other way round.
+    OneWay,
+    /// Links of one node take longer.
+    Slow,
+    /// Connections break.
+    Reset,
+    /// A sync fails: the node must stop, and says so.
+    Sync,
+}
+
+impl Kind {
+    /// All kinds.
+    pub const ALL: [Self; 8] = [
+        Self::Kill,
+        Self::Pause,
+        Self::Partition,
+        Self::Pair,
+        Self::OneWay,
+        Self::Slow,
+        Self::Reset,
+        Self::Sync,
+    ];
+
+    /// As it is counted.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Kill => "kill",
+            Self::Pause => "pause",
+            Self::Partition => "partition",
+            Self::Pair => "pair",
+            Self::OneWay => "one-way",
+            Self::Slow => "slow",
+            Self::Reset => "reset",
+            Self::Sync => "sync",
+        }
+    }
+
+    /// Whether this machine can make it.
+    pub(crate) fn is_possible(self) -> bool {
+        self != Self::Sync || has_program("strace")
+    }
+}
+
+fn has_program(name: &str) -> bool {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&paths).any(|dir| dir.join(name).is_file())
+}
+
+/// The faults of one round.
+pub(crate) struct Faults<'a> {
+    pub(crate) kinds: Vec<Kind>,
+    pub(crate) rng: Rng,
+    pub(crate) cluster: &'a mut Cluster,
+    pub(crate) counts: BTreeMap<Kind, u64>,
+    /// What nodes did that they must not do.
+    pub(crate) complaints: Vec<String>,
+}
+
+impl Faults<'_> {
+    /// Makes faults, one after the other, and mends each, until `deadline`.
+    pub(crate) fn run(&mut self, deadline: Instant) -> anyhow::Result<()> {
+        while Instant::now() < deadline && !self.kinds.is_empty() {
+            self.wait(200, 1500);
+            let kind = self.kinds[self.rng.usize(..self.kinds.len())];
+            *self.counts.entry(kind).or_default() += 1;
+            match kind {
+                Kind::Kill => self.kill()?,
+                Kind::Pause => self.pause(),
+                Kind::Partition => self.partition(),
+                Kind::Pair => self.pair(),
+                Kind::OneWay => self.one_way(),
+                Kind::Slow => self.slow(),
+                Kind::Reset => self.reset(),
+                Kind::Sync => self.fail_sync()?,
+            }
+            self.cluster.links.heal();
+            for id in self.cluster.fallen()? {
+                self.complaints.push(format!("node {id} ended by itself (after {})", kind.name()));
+                self.cluster.start_node(id)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self, from_ms: u64, to_ms: u64) {
+        thread::sleep(Duration::from_millis(self.rng.u64(from_ms..=to_ms)));
+    }
+
+    fn some_node(&mut self) -> usize {
+        self.rng.usize(self.cluster.ids())
+    }
+
+    /// One node often, a majority sometimes, all of them now and then.
+    fn some_nodes(&mut self) -> Vec<usize> {
+        let mut ids: Vec<usize> = self.cluster.ids().collect();
+        self.rng.shuffle(&mut ids);
+        let count = match self.rng.u32(..10) {
+            0..7 => 1,
+            7..9 => ids.len() / 2 + 1,
+            _ => ids.len(),
+        };
+        ids.truncate(count);
+        ids
+    }
+
+    fn kill(&mut self) -> anyhow::Result<()> {
+        let victims = self.some_nodes();
+        for &id in &victims {
+            self.cluster.kill(id);
+        }
+        for id in victims {
+            self.wait(0, 1500);
+            self.cluster.start_node(id)?;
+        }
+        Ok(())
+    }
+
+    fn pause(&mut self) {
+        let victims = self.some_nodes();
+        for &id in &victims {
+            self.cluster.signal(id, Signal::STOP);
+        }
+        self.wait(100, 3000);
+        for &id in &victims {
+            self.cluster.signal(id, Signal::CONT);
+        }
+    }
+
+    fn partition(&mut self) {
+        let mut ids: Vec<usize> = self.cluster.ids().collect();
+        self.rng.shuffle(&mut ids);
+        let (some, others) = ids.split_at(self.rng.usize(1..ids.len().max(2)));
+        for &one in some {
+            for &other in others {
+                self.cluster.links.cut(one, other);
+                self.cluster.links.cut(other, one);
+            }
+        }
+        self.wait(300, 4000);
+    }
+
+    fn pair(&mut self) {
+        let (one, other) = self.some_pair();
+        self.cluster.links.cut(one, other);
+        self.cluster.links.cut(other, one);
+        self.wait(300, 4000);
+    }
+
+    fn one_way(&mut self) {
+        let node = self.some_node();
+        let hears = self.rng.bool();
+        for other in self.cluster.ids().filter(|&other| other != node) {
+            let (from, to) = if hears { (node, other) } else { (other, node) };
+            self.cluster.links.cut(from, to);
+        }
+        self.wait(300, 4000);
+    }
+
+    fn slow(&mut self) {
+        let node = self.some_node();
+        let delay = Duration::from_millis(self.rng.u64(2..=120));
+        for other in self.cluster.ids().filter(|&other| other != node) {
+            self.cluster.links.slow(node, other, delay);
+            self.cluster.links.slow(other, node, delay);
+        }
+        self.wait(500, 4000);
+    }
+
+    fn reset(&mut self) {
+        let (one, other) = self.some_pair();
+        self.cluster.links.reset(one, other);
+    }
+
+    fn some_pair(&mut self) -> (usize, usize) {
+        let mut ids: Vec<usize> = self.cluster.ids().collect();
+        self.rng.shuffle(&mut ids);
+        (ids[0], ids[1])
+    }
+
+    /// From now on every sync of a node fails: it must stop by itself, and not with success.
+    fn fail_sync(&mut self) -> anyhow::Result<()> {
+        let id = self.some_node();
+        let Some(pid) = self.cluster.pid(id) else { return Ok(()) };
+        let mut strace = fail_syncs_of(pid)?;
+        let end = self.cluster.wait_for_end(id, STOPS_WITHIN)?;
+        drop(strace.kill());
+        strace.wait()?;
+        match end {
+            Some(status) if status.success() => {
+                self.complaints
+                    .push(format!("node {id}: its syncs fail, and it ends with success"));
+            }
+            Some(_) => {}
+            // Without anything to write there is no sync.
+            None => self.cluster.kill(id),
+        }
+        self.wait(0, 1000);
+        self.cluster.start_node(id)
+    }
+}
+
+fn fail_syncs_of(pid: u32) -> anyhow::Result<Child> {
+    let pid = pid.to_string();
+    Command::new("strace")
+        .args(["-f", "-qq", "-o"])
+        .arg(Path::new("/dev/null"))
+        .args(["-e", "trace=fdatasync,fsync", "-e", "inject=fdatasync,fsync:error=EIO", "-p", &pid])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .context("strace does not start")
+}
