@@ -122,7 +122,7 @@ impl Resp {
             Ok(answer) => End::Answered(answer),
             Err(error) => {
                 let end = match error.code() {
-                    Some("CLUSTERDOWN" | "TRYAGAIN") => End::Refused,
+                    Some("CLUSTERDOWN" | "TRYAGAIN" | "MISCONF") => End::Refused,
                     Some("UNKNOWNRESULT") | None => End::Unknown,
                     Some(_) => End::Surprise(format!("{error}")),
                 };

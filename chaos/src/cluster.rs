@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::disk::SmallDisk;
 use crate::links::Links;
 
 /// How often what has no event of its own is looked at.
@@ -20,6 +21,8 @@ pub(crate) struct Cluster {
     binary: PathBuf,
     dir: PathBuf,
     nodes: Vec<Node>,
+    /// Those of the nodes, in their order; empty if they use the machine's own.
+    pub(crate) disks: Vec<SmallDisk>,
     pub(crate) links: Links,
 }
 
@@ -30,8 +33,14 @@ struct Node {
 }
 
 impl Cluster {
-    /// Starts `count` nodes, numbered from 1, with their data in `dir`.
-    pub(crate) fn start(binary: &Path, dir: &Path, count: usize) -> anyhow::Result<Self> {
+    /// Starts `count` nodes, numbered from 1, with their data in `dir`, each on a small disk of its
+    /// own if `small_disks` says so.
+    pub(crate) fn start(
+        binary: &Path,
+        dir: &Path,
+        count: usize,
+        small_disks: bool,
+    ) -> anyhow::Result<Self> {
         let ids = 1..=count;
         let nodes: Vec<Node> = ids
             .clone()
@@ -40,7 +49,11 @@ impl Cluster {
         let listeners: Vec<_> = ids.clone().map(|id| (id, nodes[id - 1].peer_addr)).collect();
         let links = Links::start(&listeners, |from, to| own(100 + 10 * from + to, 7201))
             .context("cannot listen on the loopback addresses of the proxies")?;
-        let mut cluster = Self { binary: binary.to_owned(), dir: dir.to_owned(), nodes, links };
+        let mounts = ids.clone().filter(|_| small_disks);
+        let disks = mounts.map(|id| SmallDisk::mount(&dir.join(format!("node-{id}"))));
+        let disks = disks.collect::<anyhow::Result<_>>()?;
+        let mut cluster =
+            Self { binary: binary.to_owned(), dir: dir.to_owned(), nodes, disks, links };
         for id in ids {
             cluster.start_node(id)?;
         }
@@ -57,7 +70,7 @@ impl Cluster {
     }
 
     pub(crate) fn dir_of(&self, id: usize) -> PathBuf {
-        self.dir.join(format!("node-{id}"))
+        self.dir.join(format!("node-{id}")).join("data")
     }
 
     /// Starts a node that does not run.

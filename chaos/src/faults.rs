@@ -11,6 +11,7 @@ use fastrand::Rng;
 use rustix::process::Signal;
 
 use crate::cluster::Cluster;
+use crate::disk::can_mount;
 
 /// How long a node whose disk fails may take to stop.
 const STOPS_WITHIN: Duration = Duration::from_secs(10);
@@ -34,11 +35,14 @@ pub enum Kind {
     Reset,
     /// A sync fails: the node must stop, and says so.
     Sync,
+    /// Disks are full for a while. Needs the right to mount; then one round in three has small
+    /// disks in memory for it.
+    Full,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Kill,
         Self::Pause,
         Self::Partition,
@@ -47,6 +51,7 @@ impl Kind {
         Self::Slow,
         Self::Reset,
         Self::Sync,
+        Self::Full,
     ];
 
     /// As it is counted.
@@ -60,12 +65,17 @@ impl Kind {
             Self::Slow => "slow",
             Self::Reset => "reset",
             Self::Sync => "sync",
+            Self::Full => "full",
         }
     }
 
-    /// Whether this machine can make it.
-    pub(crate) fn is_possible(self) -> bool {
-        self != Self::Sync || has_program("strace")
+    /// Whether this machine can make it; `dir` is where clusters are kept.
+    pub(crate) fn is_possible(self, dir: &Path) -> bool {
+        match self {
+            Self::Sync => has_program("strace"),
+            Self::Full => can_mount(dir),
+            _ => true,
+        }
     }
 }
 
@@ -100,6 +110,7 @@ impl Faults<'_> {
                 Kind::Slow => self.slow(),
                 Kind::Reset => self.reset(),
                 Kind::Sync => self.fail_sync()?,
+                Kind::Full => self.fill()?,
             }
             self.cluster.links.heal();
             for id in self.cluster.fallen()? {
@@ -197,6 +208,15 @@ impl Faults<'_> {
     fn reset(&mut self) {
         let (one, other) = self.some_pair();
         self.cluster.links.reset(one, other);
+    }
+
+    fn fill(&mut self) -> anyhow::Result<()> {
+        let victims = self.some_nodes();
+        for &id in &victims {
+            self.cluster.disks[id - 1].fill()?;
+        }
+        self.wait(500, 5000);
+        victims.iter().try_for_each(|&id| self.cluster.disks[id - 1].empty())
     }
 
     fn some_pair(&mut self) -> (usize, usize) {

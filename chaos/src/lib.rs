@@ -13,6 +13,7 @@
 
 mod clients;
 mod cluster;
+mod disk;
 mod faults;
 mod links;
 mod record;

@@ -46,7 +46,11 @@ pub(crate) fn run(campaign: &Campaign, seed: u64) -> anyhow::Result<Outcome> {
         fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
     }
     fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
-    let mut cluster = Cluster::start(&campaign.binary, &dir, nodes)?;
+    let mut kinds = campaign.kinds.clone();
+    kinds.retain(|kind| kind.is_possible(&campaign.dir));
+    let small_disks = rng.u32(..3) == 0 && kinds.contains(&Kind::Full);
+    kinds.retain(|&kind| kind != Kind::Full || small_disks);
+    let mut cluster = Cluster::start(&campaign.binary, &dir, nodes, small_disks)?;
     let addresses: Vec<SocketAddr> = cluster.ids().map(|id| cluster.client_addr(id)).collect();
     let record = Arc::new(Record::new());
     let mut complaints = Vec::new();
@@ -61,7 +65,6 @@ pub(crate) fn run(campaign: &Campaign, seed: u64) -> anyhow::Result<Outcome> {
             Ok(thread::spawn(move || clients::work(number, &mut *client, rng, &record, &stop)))
         })
         .collect::<anyhow::Result<_>>()?;
-    let kinds = campaign.kinds.iter().copied().filter(|kind| kind.is_possible()).collect();
     let mut faults = Faults {
         kinds,
         rng: rng.fork(),
