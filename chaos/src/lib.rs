@@ -7,7 +7,7 @@
 //! node stops when told and its log is sound. Which faults come when follows from the round's seed;
 //! threads and processes still run as they like.
 //!
-//! Every byte between two nodes goes through a proxy ([`links`]), one for each ordered pair, which
+//! Every byte between two nodes goes through a proxy (`links.rs`), one for each ordered pair, which
 //! can hold it back: so links are cut in both directions or one, or slowed, on any machine and
 //! without privileges.
 
