@@ -94,20 +94,22 @@ impl Cluster {
         Ok(Self { nodes, ends, leader: None })
     }
 
-    /// Waits until somebody leads. Returns whether it was told to stop meanwhile.
+    /// Waits until somebody leads. Returns whether it was told to stop meanwhile. A node that does not
+    /// start is spoken of, and the others go on, as long as they are a majority.
     fn wait_for_leader(&mut self, requests: &Receiver<()>) -> anyhow::Result<bool> {
         let deadline = Instant::now() + LEADS_WITHIN;
+        let mut ended = Vec::new();
         while self.leader.is_none() {
-            for node in &mut self.nodes {
-                if node.just_ended()?.is_some() {
-                    bail!(
-                        "node {} did not start: {}\n(its log: {})",
-                        node.member.id,
-                        node.last_words(),
-                        node.log.display()
-                    );
-                }
+            for words in self.just_ended()? {
+                println!("{words}");
+                ended.push(words);
             }
+            let running = self.nodes.iter().filter(|node| node.is_running()).count();
+            ensure!(
+                running > self.nodes.len() / 2,
+                "too few nodes started for any to lead\n{}",
+                ended.join("\n")
+            );
             if requests.recv_timeout(LOOK_EVERY_AT_FIRST).is_ok() {
                 return Ok(true);
             }
@@ -119,6 +121,24 @@ impl Cluster {
             );
         }
         Ok(false)
+    }
+
+    /// Of every node that has ended since this was last asked: how and why, and what starts it again.
+    fn just_ended(&mut self) -> anyhow::Result<Vec<String>> {
+        let mut words = Vec::new();
+        for node in &mut self.nodes {
+            if let Some(status) = node.just_ended()? {
+                words.push(format!(
+                    "node {} (pid {}) ended: {status}\n  {}\n  (its log: {}); start it again with\n  {}",
+                    node.member.id,
+                    node.pid(),
+                    node.last_words(),
+                    node.log.display(),
+                    node.command_line()
+                ));
+            }
+        }
+        Ok(words)
     }
 
     /// What a person needs to see first.
@@ -146,15 +166,8 @@ impl Cluster {
     /// Says what changes, until it is told to stop or no node is left.
     fn follow(&mut self, requests: &Receiver<()>) -> anyhow::Result<()> {
         while requests.recv_timeout(LOOK_EVERY).is_err() {
-            for node in &mut self.nodes {
-                if let Some(status) = node.just_ended()? {
-                    println!(
-                        "node {} (pid {}) ended: {status}; start it again with\n  {}",
-                        node.member.id,
-                        node.pid(),
-                        node.command_line()
-                    );
-                }
+            for words in self.just_ended()? {
+                println!("{words}");
             }
             if !self.nodes.iter().any(NodeProcess::is_running) {
                 bail!(

@@ -33,14 +33,18 @@ fn directory(dir: &Path) {
     persister.save_state_and_snapshot(&Batch::default(), staged).unwrap();
 }
 
-fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+pub(crate) fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let names = fs::read_dir(dir).unwrap().map(|item| item.unwrap().path());
     names.map(|path| (path.clone(), fs::read(path).unwrap())).collect()
 }
 
 /// Flips a bit in the middle of entry `index`; returns its file.
 fn damage(dir: &Path, index: u64) -> PathBuf {
-    let words = format!("entry {index} entry {index} ").into_bytes();
+    flip_bit_of(dir, format!("entry {index} entry {index} ").as_bytes())
+}
+
+/// Flips a bit of `words`, wherever they are first in the files of `dir`; returns the file.
+pub(crate) fn flip_bit_of(dir: &Path, words: &[u8]) -> PathBuf {
     for (path, mut bytes) in contents(dir) {
         if let Some(at) = bytes.windows(words.len()).position(|window| window == words) {
             bytes[at] ^= 4;
@@ -48,7 +52,7 @@ fn damage(dir: &Path, index: u64) -> PathBuf {
             return path;
         }
     }
-    panic!("entry {index} is in no file");
+    panic!("{} is in no file", String::from_utf8_lossy(words));
 }
 
 fn log(what: &str, dir: &Path, more: &[&str]) -> Vec<String> {

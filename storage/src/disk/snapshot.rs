@@ -9,6 +9,7 @@ use super::files::{File, Files};
 use super::format::{
     BlockFault, CHUNK_BYTES, FOOTER_BYTES, HEAD_BYTES, SnapshotFooter, SnapshotHead, SnapshotRef,
 };
+use super::progress::Progress;
 use super::spare::{Lender, Loan};
 use crate::fs::{Load, OpenMode};
 use crate::{
@@ -316,21 +317,28 @@ fn verified(
         return Err(damaged(table_at, "the table of checksums is wrong"));
     }
     let (configuration, crcs) = table.split_at(footer.configuration_bytes as usize);
-    verify_content(&file, footer.content_bytes, crcs, |at| {
-        damaged(at, "the checksum of the content does not match")
-    })?;
+    let mut progress = Progress::begin();
+    let (dir, all) = (files.dir().display(), footer.content_bytes >> 20);
+    let tell = |done: u64| {
+        let done = done >> 20;
+        let what = format_args!("opening {dir}: {done} of {all} MiB of snapshot {last_included}");
+        progress.tell(what);
+    };
+    verify_content(&file, footer.content_bytes, crcs, tell)?
+        .map_err(|at| damaged(at, "the checksum of the content does not match"))?;
     let meta = SnapshotMeta { last_included, configuration: configuration.into() };
     Ok(Snapshot::new(meta, content(&file, footer.content_bytes, map)?))
 }
 
 /// Reads the content once, piece by piece, through `read`: so a disk that cannot read it says so
-/// here, as an error.
+/// here, as an error. The inner one is where the content is wrong. `tell` is given the bytes that are
+/// read, again and again.
 fn verify_content(
     file: &File,
     content_bytes: u64,
     crcs: &[u8],
-    damaged: impl Fn(u64) -> StorageError,
-) -> Result<(), StorageError> {
+    mut tell: impl FnMut(u64),
+) -> Result<Result<(), u64>, StorageError> {
     let mut buffer =
         vec![0; CHUNK_BYTES.min(usize::try_from(content_bytes).unwrap_or(CHUNK_BYTES))];
     let mut done = 0;
@@ -340,10 +348,11 @@ fn verify_content(
         let at = HEAD_BYTES as u64 + done;
         file.read_into(chunk, at)?;
         if crc32fast::hash(chunk).to_le_bytes() != crc {
-            return Err(damaged(at));
+            return Ok(Err(at));
         }
         done += len;
+        tell(done);
     }
     assert_eq!(done, content_bytes, "the table's length follows from the content's");
-    Ok(())
+    Ok(Ok(()))
 }
