@@ -19,6 +19,14 @@ pub enum OpenError {
         /// The kind it claims.
         tag: u8,
     },
+    /// The log holds a configuration this build cannot read.
+    #[error("log entry {id} is a configuration that cannot be read: {source}; start a newer build")]
+    Configuration {
+        /// Which entry.
+        id: EntryId,
+        /// What is wrong with it.
+        source: CodecError,
+    },
     /// The state machine refused its own snapshot.
     #[error("the state machine cannot restore the snapshot at {last_included}: {source}")]
     Restore {
@@ -45,6 +53,10 @@ pub struct Stopped(pub String);
 impl Stopped {
     pub(crate) fn killed() -> Self {
         Self("it was told to".to_owned())
+    }
+
+    pub(crate) fn removed() -> Self {
+        Self("it was removed from its cluster; its directory is of no use any more".to_owned())
     }
 
     pub(crate) fn storage(error: &StorageError) -> Self {

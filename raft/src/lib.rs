@@ -3,14 +3,16 @@
 //! The map, from the outside in:
 //! - [`machine`](Replicated): a state machine of your own, replicated: `submit` and `read`.
 //! - [`peer`](Raft): the labs' interface underneath: `make`, `start`, `get_state`, `snapshot`.
-//! - `threads`: election, replication (one a peer), applier, log writer; one loop each.
+//! - `threads`: election, replication (one a member), members, applier, log writer; one loop each.
 //! - `shared`: the mutex around the rules, its condition variables, and nothing else that locks.
 //! - `rules`: the paper's Figure 2 and its neighbours as plain methods on plain state.
-//! - `log`, `mutation`, `message`, `configuration`: what the rules are written in.
+//! - `log`, `mutation`, `message`, `configuration`, `change`: what the rules are written in.
 //!
 //! **Boundary:** nothing here knows what a command means, which network carries the messages, or
 //! what a disk looks like.
 
+mod change;
+mod cluster;
 mod configuration;
 #[cfg(test)]
 mod durability_tests;
@@ -19,6 +21,9 @@ mod error;
 mod full_disk_tests;
 mod log;
 mod machine;
+mod membership;
+#[cfg(test)]
+mod membership_tests;
 mod message;
 mod mistake;
 mod mutation;
@@ -32,11 +37,13 @@ mod threads;
 mod trace;
 mod types;
 
+pub use change::{CatchingUp, Change, ChangeError, ChangeState};
+pub use cluster::{Cluster, Connect, Peers};
 pub use configuration::Configuration;
 pub use error::{OpenError, ReadError, RestoreError, Stopped, SubmitError};
 pub use machine::{Replicated, ReplicatedOptions, StateMachine};
 pub use options::Options;
-pub use peer::{ApplyMsg, PeerStatus, Peers, Raft, RoleName, SnapshotError, Start, Status};
+pub use peer::{ApplyMsg, PeerStatus, Raft, RoleName, SnapshotError, Start, Status};
 pub use types::{Entry, EntryId, EntryKind, Index, PeerId, Snapshot, SnapshotMeta, Term};
 
 #[cfg(feature = "mistakes")]

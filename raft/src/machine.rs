@@ -13,9 +13,12 @@ use oarlock_rpc::codec::{self, Wire};
 use oarlock_rpc::{Service, promise};
 use oarlock_storage::{Persister, SnapshotStage};
 
+use crate::change::{Change, ChangeError};
+use crate::cluster::{Cluster, Peers};
+use crate::configuration::Configuration;
 use crate::error::{OpenError, ReadError, RestoreError, Stopped, SubmitError};
 use crate::options::Options;
-use crate::peer::{Peers, Raft, SnapshotError, Status};
+use crate::peer::{Raft, SnapshotError, Status};
 use crate::rules::{ApplyWork, ReadId, Refusal, Rules};
 use crate::shared::Shared;
 use crate::threads::applier::{Gone, Sink};
@@ -87,13 +90,25 @@ impl<M: StateMachine> Clone for Replicated<M> {
 }
 
 impl<M: StateMachine> Replicated<M> {
-    /// Starts this peer of a cluster of `me` and `peers`, from what `persister` holds.
-    ///
-    /// `machine` is in its initial state: it is restored from the last snapshot, and the log behind
-    /// it is applied as it is found to be committed.
+    /// Starts this peer of a cluster of `me` and `peers`, all of them voters, from what `persister`
+    /// holds. See [`open_in`](Self::open_in) for clusters whose members change.
     pub fn open(
         me: PeerId,
         peers: Peers,
+        persister: Box<dyn Persister>,
+        machine: M,
+        options: ReplicatedOptions,
+    ) -> Result<Self, OpenError> {
+        Self::open_in(me, Cluster::of(me, peers), persister, machine, options)
+    }
+
+    /// Starts this peer of `cluster`, from what `persister` holds.
+    ///
+    /// `machine` is in its initial state: it is restored from the last snapshot, and the log behind
+    /// it is applied as it is found to be committed.
+    pub fn open_in(
+        me: PeerId,
+        cluster: Cluster,
         mut persister: Box<dyn Persister>,
         mut machine: M,
         options: ReplicatedOptions,
@@ -115,7 +130,7 @@ impl<M: StateMachine> Replicated<M> {
             snapshot_log_bytes: options.snapshot_log_bytes,
         };
         let command_bytes_max = options.raft.command_bytes_max;
-        let raft = Raft::launch(me, peers, recovered, persister, options.raft, |_| sink)?;
+        let raft = Raft::launch(me, cluster, recovered, persister, options.raft, |_| sink)?;
         Ok(Self { raft, waiting, timeout: options.timeout, command_bytes_max })
     }
 
@@ -221,6 +236,15 @@ impl<M: StateMachine> Replicated<M> {
             (known.1.is_some() && known != other_than).then_some(known)
         });
         found.unwrap_or_else(|| self.leader())
+    }
+
+    /// Changes who the members are: see [`Raft::change_membership`].
+    pub fn change_membership(
+        &self,
+        change: &Change,
+        timeout: Duration,
+    ) -> Result<Configuration, ChangeError> {
+        self.raft.change_membership(change, timeout)
     }
 
     /// What this peer knows of the cluster now.
@@ -372,7 +396,7 @@ impl<M: StateMachine> MachineSink<M> {
                 });
                 Some(self.machine.apply(entry.id, command))
             }
-            Some(EntryKind::NoOp) | None => None,
+            Some(EntryKind::NoOp | EntryKind::Configuration) | None => None,
         };
         self.answer_superseded(entry.id);
         if let Some(output) = output

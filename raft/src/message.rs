@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use oarlock_rpc::Method;
-use oarlock_rpc::codec::Wire;
+use oarlock_rpc::codec::{CodecError, Wire};
 use serde::{Deserialize, Serialize};
 
+use crate::configuration::Configuration;
 use crate::types::{Entry, EntryId, EntryKind, Index, PeerId, SnapshotMeta, Term};
 
 /// `RequestVote`, for real and as a question (PreVote).
@@ -38,6 +39,8 @@ pub(crate) struct RequestVoteReply {
     pub term: Term,
     /// Whether the candidate has (or would have) the vote.
     pub vote_granted: bool,
+    /// The candidate was removed from the cluster, for good: that is committed.
+    pub candidate_retired: bool,
 }
 
 /// The arguments of `AppendEntries` (Figure 2).
@@ -63,8 +66,16 @@ impl AppendEntriesArgs {
             before.index.checked_add(1) == Some(entry.id.index) && before.term <= entry.id.term
         });
         let last = self.entries.last().map_or(self.prev_log, |entry| entry.id);
-        let known = |entry: &Entry| EntryKind::from_tag(entry.tag).is_some();
-        is_run && last.term <= self.term && self.entries.iter().all(known)
+        is_run && last.term <= self.term && self.entries.iter().all(is_known)
+    }
+}
+
+/// Whether this build knows what the entry is, and, if it is a configuration, what it says.
+fn is_known(entry: &Entry) -> bool {
+    match EntryKind::from_tag(entry.tag) {
+        Some(EntryKind::Command | EntryKind::NoOp) => true,
+        Some(EntryKind::Configuration) => Configuration::decode(&entry.data).is_ok(),
+        None => false,
     }
 }
 
@@ -113,6 +124,12 @@ pub(crate) struct InstallSnapshotArgs {
 }
 
 impl InstallSnapshotArgs {
+    /// The configuration in force at `last_included`. Checked once, where messages come in; the
+    /// rules take it on trust.
+    pub(crate) fn configuration(&self) -> Result<Configuration, CodecError> {
+        Configuration::decode(&self.configuration)
+    }
+
     /// What the snapshot stands for.
     pub(crate) fn meta(&self) -> SnapshotMeta {
         let configuration: Arc<[u8]> = self.configuration.as_slice().into();

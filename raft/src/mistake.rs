@@ -104,6 +104,17 @@ mod planted {
         SendsAllAgain,
         /// The log before a snapshot is kept.
         NeverCompacts,
+        /// A change of one voter is one step, and a leader begins it before it has committed
+        /// anything in its term (the flaw found in the dissertation's method in 2015).
+        ChangesInOneStep,
+        /// A change of any voters is one step: old and new majorities need not overlap.
+        SkipsJointConsensus,
+        /// While a change of voters is under way, a majority of the new ones is enough.
+        CountsNewVotersOnly,
+        /// A configuration stays in force though its entry was truncated.
+        KeepsTruncatedConfiguration,
+        /// A snapshot holds the latest configuration, not the one at its last entry.
+        SnapshotsLatestConfiguration,
         /// A pre-vote does not tell its candidate of a higher term.
         PreVoteHidesTerm,
     }

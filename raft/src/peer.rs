@@ -1,7 +1,6 @@
 //! One peer as the labs see it: `make`, `start`, `get_state`, `snapshot`, `cond_install_snapshot`,
 //! `kill`.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use oarlock_rpc::codec::{self, Wire};
 use oarlock_rpc::{End, ReplySlot, Service, UnknownMethod};
 use oarlock_storage::{Persister, Recovered, SnapshotStage};
 
+use crate::cluster::{Cluster, Peers};
 use crate::configuration::Configuration;
 use crate::error::{OpenError, Stopped};
 use crate::message::{
@@ -22,12 +22,9 @@ use crate::shared::Shared;
 use crate::threads::applier::{ChannelSink, Sink, applier_thread};
 use crate::threads::election::election_thread;
 use crate::threads::log_writer::{LogWriter, log_writer_thread};
-use crate::threads::replication::replication_thread;
+use crate::threads::members::Members;
 use crate::threads::spawn;
 use crate::types::{EntryId, Index, PeerId, Snapshot, Term};
-
-/// The ends to the other peers, by id. An end to oneself may be there; it is not used.
-pub type Peers = BTreeMap<PeerId, Arc<dyn End>>;
 
 /// What the labs' interface delivers on its apply channel.
 #[derive(Clone, Debug)]
@@ -97,6 +94,8 @@ pub struct Status {
     pub raft_state_bytes: u64,
     /// Whether its disk has room for new entries.
     pub has_room: bool,
+    /// The configuration in force: the latest in the log, committed or not.
+    pub configuration: Configuration,
     /// The other members, as a leader knows them; empty at any other peer.
     pub peers: Vec<PeerStatus>,
 }
@@ -148,7 +147,8 @@ impl Raft {
         options: Options,
     ) -> Result<Self, OpenError> {
         let recovered = persister.load();
-        Self::launch(me, peers, recovered, persister, options, |shared| ChannelSink {
+        let cluster = Cluster::of(me, peers);
+        Self::launch(me, cluster, recovered, persister, options, |shared| ChannelSink {
             apply_ch,
             stop_signal: shared.stop_signal(),
         })
@@ -157,15 +157,13 @@ impl Raft {
     /// Starts a peer whose committed work goes to a sink.
     pub(crate) fn launch<S: Sink>(
         me: PeerId,
-        mut peers: Peers,
+        cluster: Cluster,
         recovered: Recovered,
         persister: Box<dyn Persister>,
         options: Options,
         sink: impl FnOnce(&Arc<Shared>) -> S,
     ) -> Result<Self, OpenError> {
-        peers.remove(&me);
-        let voters = peers.keys().copied().chain([me]);
-        let initial = Configuration::of_voters(voters);
+        let Cluster { initial, connect } = cluster;
         let rules = Rules::recovered(me, initial, recovered, options, Shared::now())?;
         let stage = persister.snapshot_stage();
         let shared = Arc::new(Shared::new(rules, LogWriter::new(persister)));
@@ -173,12 +171,9 @@ impl Raft {
         let sink = sink(&shared);
         spawn(&shared, me, "log-writer", log_writer_thread)?;
         spawn(&shared, me, "applier", move |shared| applier_thread(shared, sink))?;
-        for (&peer, end) in &peers {
-            let end = Arc::clone(end);
-            let name = format!("to-{peer}");
-            spawn(&shared, me, &name, move |shared| replication_thread(shared, peer, &*end))?;
-        }
-        spawn(&shared, me, "election", move |shared| election_thread(shared, &peers))?;
+        let members = Members::connect(&shared, me, connect)?;
+        spawn(&shared, me, "members", move |shared| members.run(shared))?;
+        spawn(&shared, me, "election", election_thread)?;
         Ok(raft)
     }
 
@@ -312,6 +307,7 @@ fn status_of(rules: &Rules, now: std::time::Instant) -> Status {
         first_index: rules.log().base().index + 1,
         raft_state_bytes: rules.log().entries_bytes(),
         has_room: rules.has_room(),
+        configuration: rules.configuration().clone(),
         peers,
     }
 }
@@ -333,7 +329,8 @@ impl Service for RaftService {
                 self.shared.answer(reply, |rules, now| rules.handle_append_entries(args, now));
             }
         } else if method == INSTALL_SNAPSHOT.name {
-            if let Some(args) = decode::<InstallSnapshotArgs>(method, args) {
+            let args = decode::<InstallSnapshotArgs>(method, args);
+            if let Some(args) = args.filter(|args| args.configuration().is_ok()) {
                 self.shared.answer(reply, |rules, now| rules.handle_install_snapshot(args, now));
             }
         } else {

@@ -7,6 +7,7 @@
 //! | `log_writer` | a mutation is queued and nobody writes, or nobody ever will | every rule that changes durable state, whoever wrote | log writer |
 //! | `durable` | the durable sequence number passed one | log writer | whoever may not speak yet |
 //! | `committed` | something to apply, a read to serve or to fail | commits, rounds, log writer | applier |
+//! | `members` | the members differ from those connected to; a change has come further | configurations appended, truncated, committed; members that caught up | members thread, `change_membership` |
 //! | `leader` | another leader is known, or none | role changes | requests that wait for one |
 //!
 //! Every predicate includes *stopped*. Rules only note what changed; every step ends by notifying
@@ -14,18 +15,21 @@
 //! happens under the lock.
 #![expect(clippy::disallowed_methods, reason = "this is the file that locks and reads the clock")]
 
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use oarlock_rpc::ReplySlot;
 use oarlock_rpc::codec::{self, Wire};
+use oarlock_rpc::{End, ReplySlot};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
+use crate::cluster::Peers;
 use crate::error::Stopped;
 use crate::mutation::{AfterDurable, Seq, Until, WriteWork};
 use crate::rules::{Due, Reach, Rules, Written};
 use crate::threads::log_writer::LogWriter;
+use crate::types::PeerId;
 
 /// A reply that waits for the disk.
 #[derive(Debug)]
@@ -74,6 +78,8 @@ struct State {
     outbox: Vec<Answer>,
     stopped: Option<Stopped>,
     threads: Vec<JoinHandle<()>>,
+    /// The ends to the members that are fed.
+    ends: Peers,
     /// Dropped when the peer stops, which every receiver of [`Shared::stop_signal`] sees.
     stop_signal: Option<Sender<()>>,
 }
@@ -85,6 +91,7 @@ pub(crate) struct Shared {
     pub(crate) entries_to_send: Condvar,
     pub(crate) log_writer: Condvar,
     pub(crate) committed: Condvar,
+    pub(crate) members: Condvar,
     durable: Condvar,
     leader: Condvar,
     stop_signal: Receiver<()>,
@@ -103,6 +110,7 @@ impl Shared {
             outbox: Vec::new(),
             stopped: None,
             threads: Vec::new(),
+            ends: Peers::new(),
             stop_signal: Some(sender),
         };
         Self {
@@ -111,6 +119,7 @@ impl Shared {
             entries_to_send: Condvar::new(),
             log_writer: Condvar::new(),
             committed: Condvar::new(),
+            members: Condvar::new(),
             durable: Condvar::new(),
             leader: Condvar::new(),
             stop_signal: receiver,
@@ -280,6 +289,52 @@ impl Shared {
         }
     }
 
+    /// Takes steps until one finds what it looks for, whenever the members may have changed, at the
+    /// latest until `deadline`.
+    pub(crate) fn wait_for_members<T>(
+        &self,
+        deadline: Instant,
+        mut step: impl FnMut(&mut Rules, Instant) -> Option<T>,
+    ) -> Result<Option<T>, Stopped> {
+        let mut state = self.running()?;
+        loop {
+            let now = Instant::now();
+            let found = step(&mut state.rules, now);
+            self.end_step(&mut state);
+            if found.is_some() || now >= deadline {
+                return Ok(found);
+            }
+            self.members.wait_until(&mut state, deadline);
+            if let Some(stopped) = &state.stopped {
+                return Err(stopped.clone());
+            }
+        }
+    }
+
+    /// Keeps the end to a member, or none any more. Returns the one before: it is not to be dropped
+    /// under a lock that its completions take.
+    pub(crate) fn set_end(
+        &self,
+        member: PeerId,
+        end: Option<Arc<dyn End>>,
+    ) -> Option<Arc<dyn End>> {
+        let ends = &mut self.state.lock().ends;
+        match end {
+            Some(end) => ends.insert(member, end),
+            None => ends.remove(&member),
+        }
+    }
+
+    /// The end to a member.
+    pub(crate) fn end_to(&self, member: PeerId) -> Option<Arc<dyn End>> {
+        self.state.lock().ends.get(&member).cloned()
+    }
+
+    /// The ends to all members that are fed.
+    pub(crate) fn ends(&self) -> Peers {
+        self.state.lock().ends.clone()
+    }
+
     /// Stops the peer, for `reason` if it still runs: wakes every thread and whoever waits. Replies
     /// that wait for the disk are never sent.
     pub(crate) fn stop(&self, reason: Stopped) {
@@ -296,6 +351,7 @@ impl Shared {
             &self.entries_to_send,
             &self.log_writer,
             &self.committed,
+            &self.members,
             &self.durable,
             &self.leader,
         ] {
@@ -360,6 +416,7 @@ impl Shared {
             (wake.entries_to_send, &self.entries_to_send),
             (wake.log_writer, &self.log_writer),
             (wake.committed, &self.committed),
+            (wake.members, &self.members),
             (wake.leader, &self.leader),
         ];
         for (_, condvar) in woken.into_iter().filter(|(wake, _)| *wake) {

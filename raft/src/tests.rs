@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::durability_tests::{Gate, Gated};
 use crate::{
-    EntryId, Options, PeerId, ReadError, Replicated, ReplicatedOptions, RestoreError, StateMachine,
-    SubmitError,
+    Configuration, Connect, EntryId, Options, PeerId, ReadError, Replicated, ReplicatedOptions,
+    RestoreError, StateMachine, SubmitError,
 };
 
 #[derive(Serialize, Deserialize)]
@@ -66,8 +66,22 @@ impl End for DirectEnd {
     }
 }
 
+/// Reaches whoever there is, now or later.
+struct Wired {
+    wires: Wires,
+    cut: Arc<AtomicBool>,
+}
+
+impl Connect for Wired {
+    fn connect(&self, to: PeerId, _address: &str) -> Option<Arc<dyn End>> {
+        let (wires, cut) = (Arc::clone(&self.wires), Arc::clone(&self.cut));
+        Some(Arc::new(DirectEnd { wires, to, cut }))
+    }
+}
+
 pub(crate) struct Cluster {
     wires: Wires,
+    founders: Configuration,
     pub(crate) disks: BTreeMap<PeerId, Gated>,
     cuts: BTreeMap<PeerId, Arc<AtomicBool>>,
     pub(crate) peers: BTreeMap<PeerId, Replicated<Counter>>,
@@ -79,6 +93,7 @@ impl Cluster {
         let ids = (1..=size).map(PeerId);
         let mut cluster = Self {
             wires: Wires::default(),
+            founders: Configuration::of_voters(ids.clone()),
             disks: ids.clone().map(|id| (id, Gated::new())).collect(),
             cuts: ids.clone().map(|id| (id, Arc::default())).collect(),
             peers: BTreeMap::new(),
@@ -90,11 +105,22 @@ impl Cluster {
         cluster
     }
 
+    /// A new peer, which knows nobody until a leader contacts it.
+    pub(crate) fn start_new(&mut self, id: PeerId) {
+        self.disks.insert(id, Gated::new());
+        self.cuts.insert(id, Arc::default());
+        self.start(id);
+    }
+
     pub(crate) fn start(&mut self, id: PeerId) {
-        let ends = self.disks.keys().map(|&to| {
-            let (wires, cut) = (Arc::clone(&self.wires), Arc::clone(&self.cuts[&id]));
-            (to, Arc::new(DirectEnd { wires, to, cut }) as Arc<dyn End>)
-        });
+        let is_founder = self.founders.is_voter(id);
+        let cluster = crate::Cluster {
+            initial: if is_founder { self.founders.clone() } else { Configuration::default() },
+            connect: Arc::new(Wired {
+                wires: Arc::clone(&self.wires),
+                cut: Arc::clone(&self.cuts[&id]),
+            }),
+        };
         // A restart finds what was durable, and what the old peer still writes does not reach it.
         let disk = self.disks[&id].restarted();
         let options = ReplicatedOptions {
@@ -102,14 +128,9 @@ impl Cluster {
             snapshot_log_bytes: self.snapshot_log_bytes,
             timeout: Duration::from_secs(10),
         };
-        let peer = Replicated::open(
-            id,
-            ends.collect(),
-            Box::new(disk.clone()),
-            Counter::default(),
-            options,
-        )
-        .expect("a memory persister opens");
+        let peer =
+            Replicated::open_in(id, cluster, Box::new(disk.clone()), Counter::default(), options)
+                .expect("a memory persister opens");
         self.wires.write().insert(id, peer.service());
         self.disks.insert(id, disk);
         self.peers.insert(id, peer);
@@ -138,9 +159,18 @@ impl Cluster {
     }
 
     pub(crate) fn leader(&self) -> PeerId {
-        let any = self.peers.values().next().expect("a peer runs");
         let deadline = Instant::now() + Duration::from_secs(10);
-        any.wait_for_leader((0, None), deadline).1.expect("a leader within 10 s")
+        loop {
+            let running = self.peers.values().filter(|peer| peer.raft().stopped().is_none());
+            // Somebody leads if it says so itself: who left may not have heard of it.
+            let leads = |peer: &&Replicated<Counter>| peer.raft().get_state().1;
+            let latest = running.filter(leads).max_by_key(|peer| peer.raft().get_state().0);
+            if let Some(peer) = latest {
+                return peer.status().id;
+            }
+            assert!(Instant::now() < deadline, "no leader within 10 s");
+            std::thread::yield_now();
+        }
     }
 
     /// Waits until every running peer has applied what the leader has committed.

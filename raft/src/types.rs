@@ -31,6 +31,9 @@ pub enum EntryKind {
     Command,
     /// Written by a new leader, so that it has an entry of its own term to commit (section 8).
     NoOp,
+    /// Who the members are from here on: an encoded [`Configuration`](crate::Configuration). It is
+    /// in force as soon as it is in the log, committed or not (section 6).
+    Configuration,
 }
 
 impl EntryKind {
@@ -39,6 +42,7 @@ impl EntryKind {
         match self {
             Self::Command => 0,
             Self::NoOp => 1,
+            Self::Configuration => 2,
         }
     }
 
@@ -47,6 +51,7 @@ impl EntryKind {
         match tag {
             0 => Some(Self::Command),
             1 => Some(Self::NoOp),
+            2 => Some(Self::Configuration),
             _ => None,
         }
     }

@@ -16,7 +16,7 @@ impl Rules {
             self.mutations.durable_index()
         };
         let me = self.me;
-        let reached = self.configuration.majority_value(|peer| {
+        let reached = self.configuration().majority_value(|peer| {
             if peer == me {
                 own
             } else {
@@ -25,9 +25,11 @@ impl Rules {
         });
         let of_own_term = self.log.id_at(reached).is_some_and(|id| id.term == self.current_term);
         if reached > self.commit_index && (of_own_term || mistake!(CommitsOlderTerms)) {
+            self.wake.members |= !self.has_committed_in_term();
             self.set_commit_index(reached, now);
             crate::trace!(self, "CMIT", "commit={reached}");
             self.on_commit_for_reads();
+            self.on_commit_for_membership(now);
         }
     }
 }

@@ -5,11 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use super::{Due, Progress, Role, Rules};
+use super::{Due, Role, Rules};
 use crate::message::{RequestVoteArgs, RequestVoteReply};
 use crate::mistake;
 use crate::mutation::AfterDurable;
-use crate::types::{EntryKind, PeerId};
+use crate::types::PeerId;
 
 /// One candidacy's requests: the same arguments for every other voter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,19 +25,35 @@ impl Rules {
             self.round_to_send = false;
             return Due::Now(self.vote_round());
         }
-        if !self.configuration.is_voter(self.me) {
-            return Due::WhenWoken;
-        }
-        if now < self.election_deadline {
-            return Due::At(self.election_deadline);
-        }
         if self.is_leader() {
-            self.check_quorum(now);
-            return Due::At(self.election_deadline);
+            // Though it may have left the configuration: until that is committed, it leads.
+            if now >= self.election_deadline {
+                self.check_quorum(now);
+            }
+            return self.next_election();
+        }
+        if !self.may_campaign() || now < self.election_deadline {
+            return self.next_election();
         }
         self.become_pre_candidate(now);
         self.round_to_send = false;
         Due::Now(self.vote_round())
+    }
+
+    /// When to ask again; never, of a peer that may not campaign: a change of the configuration
+    /// wakes it.
+    fn next_election<T>(&self) -> Due<T> {
+        if self.is_leader() || self.may_campaign() {
+            return Due::At(self.election_deadline);
+        }
+        Due::WhenWoken
+    }
+
+    /// Whether this peer votes, or did until a change that is not known to be committed. In the
+    /// latter case the others may need it: its log may be the only one that is up-to-date enough
+    /// for a majority, and then it must lead until the change is committed (dissertation 4.2.2).
+    fn may_campaign(&self) -> bool {
+        self.configurations.is_voter_since(self.commit_index, self.me)
     }
 
     /// Our own vote of this round is on disk, so it counts.
@@ -53,7 +69,9 @@ impl Rules {
         reply: &RequestVoteReply,
         now: Instant,
     ) {
-        if reply.term > self.current_term && !(args.pre_vote && mistake!(PreVoteHidesTerm)) {
+        if reply.candidate_retired {
+            self.learn_of_removal();
+        } else if reply.term > self.current_term && !(args.pre_vote && mistake!(PreVoteHidesTerm)) {
             self.step_up_to(reply.term, now);
         } else if reply.vote_granted {
             self.count_vote(peer, args, now);
@@ -80,7 +98,10 @@ impl Rules {
             args.last_log,
             self.log.last()
         );
-        let reply = RequestVoteReply { term: self.current_term, vote_granted: granted };
+        // It may have left without hearing of it: nobody speaks to it any more.
+        let candidate_retired = self.is_retired_for_good(args.candidate_id);
+        let reply =
+            RequestVoteReply { term: self.current_term, vote_granted: granted, candidate_retired };
         self.mutations.after_hard_state(reply)
     }
 
@@ -146,17 +167,11 @@ impl Rules {
     fn become_leader(&mut self, now: Instant) {
         let campaigns = matches!(self.role, Role::Candidate { .. } | Role::PreCandidate { .. });
         assert!(campaigns && self.voted_for == Some(self.me), "only a candidate is elected");
-        let next_index = self.log.last().index + 1;
-        let progress: BTreeMap<PeerId, Progress> = self
-            .configuration
-            .members()
-            .into_iter()
-            .filter(|&peer| peer != self.me)
-            .map(|peer| (peer, Progress::new(next_index, now)))
-            .collect();
-        self.role = Role::Leader { progress };
+        self.role = Role::Leader { progress: BTreeMap::new() };
+        self.refresh_followers(now);
         self.uncommitted_bytes = self.log.bytes_between(self.commit_index, self.log.last().index);
         self.leader = Some(self.me);
+        self.wake.members = true;
         self.election_deadline = now + self.election_timeout_max();
         self.wake.leader = true;
         self.wake.election = true;
@@ -169,7 +184,7 @@ impl Rules {
             self.commit_index
         );
         if self.options.no_op_on_election {
-            self.append_as_leader(EntryKind::NoOp, [].into(), now);
+            self.append_first_entry(now);
         }
     }
 
@@ -178,8 +193,9 @@ impl Rules {
         let term = self.current_term + u64::from(pre_vote);
         let last_log = self.log.last();
         let args = RequestVoteArgs { pre_vote, term, candidate_id: self.me, last_log };
-        let voters = self.configuration.members();
-        let voters = voters.into_iter().filter(|&p| p != self.me && self.configuration.is_voter(p));
+        let configuration = self.configuration();
+        let voters = configuration.members();
+        let voters = voters.into_iter().filter(|&p| p != self.me && configuration.is_voter(p));
         self.mutations.after_hard_state(VoteRound { args, voters: voters.collect() })
     }
 
@@ -195,7 +211,7 @@ impl Rules {
             _ => return,
         };
         votes.insert(from);
-        if !self.configuration.has_majority(|peer| votes.contains(&peer)) {
+        if !self.configurations.latest().has_majority(|peer| votes.contains(&peer)) {
             return;
         }
         if args.pre_vote {
@@ -213,7 +229,7 @@ impl Rules {
         let heard = |peer: PeerId| {
             peer == self.me || progress.get(&peer).is_some_and(|p| Some(p.last_contact) >= since)
         };
-        if self.configuration.has_majority(heard) || mistake!(NeverStepsDown) {
+        if self.configuration().has_majority(heard) || mistake!(NeverStepsDown) {
             // Looked at again well within the next time-out.
             self.election_deadline = now + self.election_timeout_min() / 2;
         } else {
@@ -249,8 +265,10 @@ mod tests {
         RequestVoteArgs { pre_vote, term, candidate_id: PeerId(0), last_log: EntryId::default() }
     }
 
-    const GRANTED_T0: RequestVoteReply = RequestVoteReply { term: 0, vote_granted: true };
-    const GRANTED_T1: RequestVoteReply = RequestVoteReply { term: 1, vote_granted: true };
+    const GRANTED_T0: RequestVoteReply =
+        RequestVoteReply { term: 0, vote_granted: true, candidate_retired: false };
+    const GRANTED_T1: RequestVoteReply =
+        RequestVoteReply { term: 1, vote_granted: true, candidate_retired: false };
 
     /// S0, which campaigned in term 1, heard nothing, and asks for pre-votes again.
     fn timed_out_candidate() -> (Rules, Instant) {

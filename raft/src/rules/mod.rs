@@ -11,11 +11,14 @@
 //! 3. A leader's entries of its own term are never truncated (leader append-only, section 5.3).
 //! 4. `match_index < next_index` for every peer of a leader.
 //! 5. What this peer counts of itself towards a majority is on its disk.
+//! 6. A leader's followers are the other members of the configuration in force.
 
 mod apply;
 mod commit;
+mod configurations;
 mod election;
 mod gather;
+mod membership;
 mod progress;
 mod read;
 mod replication;
@@ -37,6 +40,7 @@ pub(crate) use replication::{Send, SentAppend};
 pub(crate) use snapshot::SentPiece;
 pub(crate) use space::{Reach, Refusal, Written};
 
+use self::configurations::Configurations;
 use self::gather::Gather;
 use self::read::Reads;
 use self::rng::Rng;
@@ -69,6 +73,7 @@ pub(crate) struct Wake {
     pub(crate) log_writer: bool,
     pub(crate) committed: bool,
     pub(crate) leader: bool,
+    pub(crate) members: bool,
 }
 
 /// Follower, candidate or leader (section 5.1); leader-only state exists in a leader alone.
@@ -104,7 +109,7 @@ struct Incoming {
 pub(crate) struct Rules {
     me: PeerId,
     options: Options,
-    configuration: Configuration,
+    configurations: Configurations,
     rng: Rng,
 
     // Persistent at every peer.
@@ -133,6 +138,8 @@ pub(crate) struct Rules {
     uncommitted_bytes: u64,
     gather: Gather,
     space: Space,
+    /// Somebody knows that this peer was removed from the cluster.
+    told_of_removal: bool,
 
     wake: Wake,
 }
@@ -148,20 +155,23 @@ impl Rules {
     ) -> Result<Self, OpenError> {
         options.check();
         let Recovered { hard_state, snapshot, entries } = recovered;
-        let (base, configuration) = match &snapshot {
-            Some(snapshot) => (
-                snapshot.meta.last_included,
-                Configuration::decode(&snapshot.meta.configuration).map_err(OpenError::Snapshot)?,
-            ),
-            None => (EntryId::default(), initial),
-        };
-        if let Some(entry) = entries.iter().find(|entry| EntryKind::from_tag(entry.tag).is_none()) {
-            return Err(OpenError::UnknownEntry { id: entry.id, tag: entry.tag });
+        let base = snapshot.as_ref().map_or(EntryId::default(), |s| s.meta.last_included);
+        let stored = snapshot.as_ref().map(|s| Configuration::decode(&s.meta.configuration));
+        let stored = stored.transpose().map_err(OpenError::Snapshot)?;
+        let mut configurations = Configurations::new(stored, initial);
+        for entry in &entries {
+            let id = entry.id;
+            if EntryKind::from_tag(entry.tag).is_none() {
+                return Err(OpenError::UnknownEntry { id, tag: entry.tag });
+            }
+            configurations
+                .appended(entry)
+                .map_err(|source| OpenError::Configuration { id, source })?;
         }
         let log = Log::recovered(base, entries);
         let mut rules = Self {
             me,
-            configuration,
+            configurations,
             rng: Rng::new(options.seed, me),
             current_term: hard_state.current_term,
             voted_for: hard_state.voted_for.map(PeerId),
@@ -181,6 +191,7 @@ impl Rules {
             uncommitted_bytes: 0,
             gather: Gather::new(options.linger, now),
             space: Space::default(),
+            told_of_removal: false,
             wake: Wake::default(),
             options,
         };
@@ -310,6 +321,9 @@ impl Rules {
         let entry = Entry { id, tag: kind.tag(), data: data.into() };
         self.uncommitted_bytes += entry.logical_bytes();
         self.log.append(entry.clone());
+        if self.configurations.appended(&entry).expect("a leader appends what it encoded") {
+            self.configuration_changed(now);
+        }
         self.mutations.append([entry]);
         // While entries gather, the threads look again by themselves; where commands linger, those
         // that send are woken once the log writer has taken them.
@@ -341,6 +355,7 @@ impl Rules {
         if led {
             self.heard_from_leader = None;
             self.fail_reads();
+            self.wake.members = true;
             crate::trace!(self, "LEAD", "steps down last={}", self.log.last());
         }
         if self.leader != leader {
@@ -407,8 +422,10 @@ impl Rules {
             if self.is_leader() {
                 self.uncommitted_bytes -= self.log.bytes_between(self.commit_index, index);
             }
+            let was_settled = self.is_configuration_committed();
             self.commit_index = index;
             self.wake.committed = true;
+            self.wake.members |= self.is_configuration_committed() && !was_settled;
             let at = self.moment(now);
             if let Role::Leader { progress } = &self.role {
                 self.wake.entries_to_send |= progress.values().any(|p| p.has_commit_news(&at));
@@ -430,6 +447,9 @@ impl Rules {
         assert!(last.term <= self.current_term, "2: last {last} in term {}", self.current_term);
         assert!(self.mutations.durable_index() <= last.index, "5: durable beyond {last}");
         if let Role::Leader { progress } = &self.role {
+            let mut members = self.configuration().members();
+            members.remove(&self.me);
+            assert!(progress.keys().eq(&members), "6: {:?}, {members:?}", progress.keys());
             for (peer, progress) in progress {
                 progress.check_invariants(*peer, last.index);
             }

@@ -98,6 +98,10 @@ pub(crate) struct Progress {
     pub(super) round_acked: u64,
     /// Whether its disk has room, by its last answer to this leader.
     room: Option<bool>,
+    /// A round of catching up (dissertation 4.2.1): what our log had when it began, and when.
+    catching_up: (Index, Instant),
+    /// When it last caught up with a whole round in less than an election time-out.
+    caught_up_at: Option<Instant>,
 }
 
 impl Progress {
@@ -119,6 +123,8 @@ impl Progress {
             round_sent: 0,
             round_acked: 0,
             room: None,
+            catching_up: (next_index - 1, now),
+            caught_up_at: None,
         }
     }
 
@@ -142,6 +148,11 @@ impl Progress {
 
     pub(crate) fn last_contact(&self) -> Instant {
         self.last_contact
+    }
+
+    /// When it was last as good as level with our log.
+    pub(super) fn caught_up_at(&self) -> Option<Instant> {
+        self.caught_up_at
     }
 
     /// Whether as many messages with entries are under way as may be.
@@ -257,8 +268,9 @@ impl Progress {
         SentAppend { epoch: self.epoch, round: at.read_round, prev, last_index, with_entries }
     }
 
-    /// A follower's log matches up to `index`.
-    pub(super) fn on_match(&mut self, sent: &SentAppend, index: Index, now: Instant) {
+    /// A follower's log matches up to `index`. Returns whether it has just caught up.
+    pub(super) fn on_match(&mut self, sent: &SentAppend, index: Index, at: &Moment) -> bool {
+        let now = at.now;
         self.answered(sent, now);
         self.match_index = self.match_index.max(index);
         self.next_index = self.next_index.max(self.match_index + 1);
@@ -271,6 +283,21 @@ impl Progress {
             self.in_flight = 0;
             self.unanswered_since = None;
         }
+        self.end_round_of_catching_up(at)
+    }
+
+    /// Ends the round if everything our log had when it began has arrived, and begins the next: the
+    /// entries that came meanwhile. Returns whether this round was quick enough, and the one before it was not, or long ago.
+    fn end_round_of_catching_up(&mut self, at: &Moment) -> bool {
+        let (wanted, began) = self.catching_up;
+        if self.match_index < wanted {
+            return false;
+        }
+        self.catching_up = (at.last_index, at.now);
+        let quick = at.now < began + at.patience;
+        let first = quick && self.caught_up_at.is_none_or(|last| at.now >= last + at.patience);
+        self.caught_up_at = if quick { Some(at.now) } else { None };
+        first
     }
 
     /// A follower's log does not hold what came before the entries; `next_index` is the best guess

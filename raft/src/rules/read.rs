@@ -66,7 +66,8 @@ impl Rules {
             self.reads.round_after = Some(now + self.options.linger);
             self.wake.entries_to_send = true;
         }
-        let index = self.has_committed_in_term().then_some(self.commit_index);
+        let known = self.has_committed_in_term() || mistake!(ReadsBeforeOwnCommit);
+        let index = known.then_some(self.commit_index);
         let id = self.reads.next_id;
         self.reads.next_id += 1;
         self.reads.waiting.push_back(Read { id, round: self.reads.latest_round, index });
@@ -79,7 +80,7 @@ impl Rules {
     pub(super) fn confirm_reads(&mut self) {
         let Role::Leader { progress } = &self.role else { return };
         let (me, latest) = (self.me, self.reads.latest_round);
-        let confirmed = self.configuration.majority_value(|peer| {
+        let confirmed = self.configuration().majority_value(|peer| {
             if peer == me { latest } else { progress.get(&peer).map_or(0, |p| p.round_acked) }
         });
         if confirmed > self.reads.confirmed_round {
@@ -121,8 +122,8 @@ impl Rules {
         self.reads.waiting.drain(..count).next_back().map(|read| read.id)
     }
 
-    fn has_committed_in_term(&self) -> bool {
+    /// Whether an entry of the current term is committed, as far as this peer knows.
+    pub(super) fn has_committed_in_term(&self) -> bool {
         self.log.id_at(self.commit_index).is_some_and(|id| id.term == self.current_term)
-            || mistake!(ReadsBeforeOwnCommit)
     }
 }

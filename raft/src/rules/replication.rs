@@ -83,7 +83,8 @@ impl Rules {
             // A peer of our term cannot think it stale.
             Some(AppendOutcome::StaleTerm) => return,
             Some(AppendOutcome::Matched { index }) => {
-                follower.on_match(sent, index.min(sent.last_index), now);
+                let caught_up = follower.on_match(sent, index.min(sent.last_index), &at);
+                self.wake.members |= caught_up;
             }
             Some(AppendOutcome::Conflict { .. }) => {
                 follower.on_conflict(sent, next_index.unwrap_or(1), now);
@@ -92,7 +93,11 @@ impl Rules {
         self.advance_commit(now);
         self.confirm_reads();
         let at = self.moment(now);
-        self.wake.entries_to_send |= self.progress_of(peer).has_news(&at);
+        if let Role::Leader { progress } = &self.role
+            && let Some(follower) = progress.get(&peer)
+        {
+            self.wake.entries_to_send |= follower.has_news(&at);
+        }
         self.give_way(now);
     }
 
@@ -154,7 +159,7 @@ impl Rules {
         }
         // What the snapshot covers is committed, so it is the same here and there.
         entries.retain(|entry| entry.id.index > base.index);
-        self.append_new(entries);
+        self.append_new(entries, now);
         let vouched_for =
             if mistake!(CommitsBeyondMatch) { self.log.last().index } else { matched };
         self.set_commit_index(leader_commit.min(vouched_for).max(self.commit_index), now);
@@ -163,7 +168,7 @@ impl Rules {
 
     /// Appends what is not there yet, and truncates what conflicts (Figure 2, steps 3 and 4). A
     /// message that says nothing new changes nothing: it may be an old one.
-    fn append_new(&mut self, mut entries: Vec<Entry>) {
+    fn append_new(&mut self, mut entries: Vec<Entry>, now: Instant) {
         let mut held = entries.iter().take_while(|entry| self.log.holds(entry.id)).count();
         if mistake!(TruncatesOnOldAppend) && held > 0 && held == entries.len() {
             let uncommitted = |entry: &Entry| entry.id.index > self.commit_index;
@@ -171,16 +176,23 @@ impl Rules {
         }
         let new = entries.split_off(held);
         let Some(first) = new.first().map(|entry| entry.id.index) else { return };
+        let mut reconfigured = false;
         if first <= self.log.last().index {
             assert!(first > self.commit_index, "truncate {first}, commit {}", self.commit_index);
             crate::trace!(self, "REPL", "truncates from {first}, last={}", self.log.last());
             self.log.truncate_from(first);
             self.mutations.truncate_from(first);
+            reconfigured |= self.configurations.truncated_from(first);
         }
         for entry in &new {
             self.log.append(entry.clone());
+            let appended = self.configurations.appended(entry);
+            reconfigured |= appended.expect("checked where messages come in");
         }
         self.mutations.append(new);
+        if reconfigured {
+            self.configuration_changed(now);
+        }
         self.wake.log_writer = true;
     }
 

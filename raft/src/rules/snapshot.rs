@@ -29,7 +29,7 @@ impl Rules {
     pub(crate) fn snapshot_meta(&self, index: Index) -> Option<SnapshotMeta> {
         assert!(index <= self.commit_index, "snapshot {index}, commit {}", self.commit_index);
         let last_included = self.log.id_at(index).filter(|id| id.index > self.log.base().index)?;
-        Some(SnapshotMeta { last_included, configuration: self.configuration.encode() })
+        Some(SnapshotMeta { last_included, configuration: self.configurations.at(index).encode() })
     }
 
     /// Discards the log that `staged` covers. A newer snapshot may have come meanwhile: then
@@ -39,6 +39,7 @@ impl Rules {
         if last_included.index > self.log.base().index && !mistake!(NeverCompacts) {
             let held = self.log.compact(last_included);
             assert!(held, "the snapshot at {last_included} is of another log");
+            self.configurations.compacted(last_included.index);
             self.incoming = None;
             self.mutations.compact(staged);
             self.wake.log_writer = true;
@@ -75,6 +76,7 @@ impl Rules {
         if args.offset != wants {
             return Some(wants);
         }
+        let configuration = args.configuration().expect("checked where messages come in");
         let meta = args.meta();
         let wants = wants + args.data.len() as u64;
         self.mutations.receive(meta, args.offset == 0, args.data);
@@ -88,8 +90,11 @@ impl Rules {
         if mistake!(InstallDropsTail) && self.log.last().index > last_included.index {
             self.log.truncate_from(last_included.index + 1);
             self.mutations.truncate_from(last_included.index + 1);
+            self.configurations.truncated_from(last_included.index + 1);
         }
         self.mutations.install(last_included.index, log_kept);
+        self.configurations.installed(last_included.index, configuration, log_kept);
+        self.configuration_changed(now);
         // The applier gets it from `snapshot` once the log writer has published it.
         self.set_commit_index(last_included.index, now);
         crate::trace!(self, "SNAP", "installs {last_included} log kept={log_kept}");

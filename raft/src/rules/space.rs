@@ -127,7 +127,8 @@ impl Rules {
         // Who has not answered yet is given the benefit of the doubt.
         let other = |peer| progress.get(&peer).is_some_and(|p: &Progress| p.room() != Some(false));
         let suffice = |own: bool| {
-            self.configuration.has_majority(|peer| if peer == self.me { own } else { other(peer) })
+            self.configuration()
+                .has_majority(|peer| if peer == self.me { own } else { other(peer) })
         };
         match (own, suffice(false)) {
             (false, true) => Some(Refusal::GivesWay),
@@ -159,9 +160,9 @@ impl Rules {
         let successor = progress
             .keys()
             .copied()
-            .find(|peer| has_room(*peer) && is_level(peer) && self.configuration.is_voter(*peer));
+            .find(|peer| has_room(*peer) && is_level(peer) && self.configuration().is_voter(*peer));
         if let Some(successor) = successor
-            && self.configuration.has_majority(has_room)
+            && self.configuration().has_majority(has_room)
         {
             crate::trace!(self, "LEAD", "has no room and gives way, to S{successor} or another");
             self.become_follower(None, now);

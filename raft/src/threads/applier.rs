@@ -63,7 +63,7 @@ impl ChannelSink {
             Some(EntryKind::Command) => {
                 self.deliver(ApplyMsg::Command { index, term, command: entry.data.into() })
             }
-            Some(EntryKind::NoOp) | None => Ok(()),
+            Some(EntryKind::NoOp | EntryKind::Configuration) | None => Ok(()),
         }
     }
 }

@@ -6,11 +6,10 @@ use std::sync::Arc;
 use oarlock_rpc::{Completion, codec};
 
 use crate::message::{REQUEST_VOTE, RequestVoteReply};
-use crate::peer::Peers;
 use crate::rules::Rules;
 use crate::shared::Shared;
 
-pub(crate) fn election_thread(shared: &Arc<Shared>, peers: &Peers) {
+pub(crate) fn election_thread(shared: &Arc<Shared>) {
     while let Some(round) = shared.take(&shared.election, Rules::election_due) {
         // Our own vote first: nobody may be asked before it is on disk.
         let Ok(round) = shared.durable(round) else { return };
@@ -20,7 +19,8 @@ pub(crate) fn election_thread(shared: &Arc<Shared>, peers: &Peers) {
             return;
         }
         let bytes = codec::encode(&*args).expect("the arguments of a vote are far below the limit");
-        for (&peer, end) in peers.iter().filter(|(peer, _)| round.voters.contains(peer)) {
+        let ends = shared.ends();
+        for (&peer, end) in ends.iter().filter(|(peer, _)| round.voters.contains(peer)) {
             let (shared, args) = (Arc::clone(shared), Arc::clone(&args));
             let done = Completion::new(move |reply| {
                 let reply = reply.and_then(|bytes| codec::decode::<RequestVoteReply>(&bytes).ok());

@@ -4,10 +4,11 @@
 pub(crate) mod applier;
 pub(crate) mod election;
 pub(crate) mod log_writer;
+pub(crate) mod members;
 pub(crate) mod replication;
 
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use crate::error::Stopped;
 use crate::shared::Shared;
@@ -21,15 +22,25 @@ pub(crate) fn spawn(
     name: &str,
     body: impl FnOnce(&Arc<Shared>) + Send + 'static,
 ) -> std::io::Result<()> {
+    let thread = spawn_unkept(shared, me, name, body)?;
+    shared.keep_thread(thread);
+    Ok(())
+}
+
+/// [`spawn`], of a thread that the caller joins.
+fn spawn_unkept(
+    shared: &Arc<Shared>,
+    me: PeerId,
+    name: &str,
+    body: impl FnOnce(&Arc<Shared>) + Send + 'static,
+) -> std::io::Result<JoinHandle<()>> {
     let for_body = Arc::clone(shared);
     let name = format!("raft-{me}-{name}");
     let thread_name = name.clone();
-    let thread = thread::Builder::new().name(thread_name).spawn(move || {
+    thread::Builder::new().name(thread_name).spawn(move || {
         let _guard = StopOnPanic { shared: Arc::clone(&for_body), name };
         body(&for_body);
-    })?;
-    shared.keep_thread(thread);
-    Ok(())
+    })
 }
 
 struct StopOnPanic {

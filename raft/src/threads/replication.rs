@@ -1,6 +1,7 @@
-//! A replication thread: one for each peer, feeding it while this one leads (sections 5.3 and 7).
+//! A replication thread: one for each other member, feeding it while this peer leads (sections 5.3 and 7).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use oarlock_rpc::{Completion, End, codec};
 
@@ -8,13 +9,31 @@ use crate::message::{
     APPEND_ENTRIES, AppendEntriesArgs, AppendEntriesReply, INSTALL_SNAPSHOT, InstallSnapshotArgs,
     InstallSnapshotReply,
 };
-use crate::rules::{Send, SentAppend, SentPiece};
+use crate::rules::{Due, Rules, Send, SentAppend, SentPiece};
 use crate::shared::Shared;
 use crate::types::{PeerId, Snapshot};
 
-pub(crate) fn replication_thread(shared: &Arc<Shared>, peer: PeerId, end: &dyn End) {
-    let due = |rules: &mut crate::rules::Rules, now| rules.replication_due(peer, now);
-    while let Some(send) = shared.take(&shared.entries_to_send, due) {
+/// Whom a replication thread feeds, and until when.
+pub(crate) struct Feeding {
+    pub(crate) peer: PeerId,
+    pub(crate) end: Arc<dyn End>,
+    /// Set under the peer's lock when the member is to be fed no more.
+    pub(crate) ended: Arc<AtomicBool>,
+}
+
+pub(crate) fn replication_thread(shared: &Arc<Shared>, feeding: &Feeding) {
+    let (peer, end) = (feeding.peer, &*feeding.end);
+    let due = |rules: &mut Rules, now| {
+        if feeding.ended.load(Ordering::Relaxed) {
+            return Due::Now(None);
+        }
+        match rules.replication_due(peer, now) {
+            Due::Now(send) => Due::Now(Some(send)),
+            Due::At(deadline) => Due::At(deadline),
+            Due::WhenWoken => Due::WhenWoken,
+        }
+    };
+    while let Some(Some(send)) = shared.take(&shared.entries_to_send, due) {
         match send {
             Send::Append { args, sent } => send_append(shared, peer, end, &args, sent),
             Send::Piece { snapshot, sent } => send_piece(shared, peer, end, &snapshot, sent),

@@ -6,7 +6,8 @@ pub(crate) struct Planted {
     pub(crate) name: &'static str,
     /// What goes wrong, as half a sentence.
     pub(crate) what: &'static str,
-    /// The tests to try, by their short names.
+    /// The tests to try, by their short names; none where the labs have none: no lab changes who the
+    /// members are, and the simulation of `raft/src/rules/sim` does.
     pub(crate) tests: &'static [&'static str],
 }
 
@@ -146,6 +147,32 @@ pub(crate) const CATALOGUE: &[Planted] = &[
         name: "NeverCompacts",
         what: "the log before a snapshot is kept",
         tests: &["snapshot_basic_2d"],
+    },
+    Planted {
+        name: "ChangesInOneStep",
+        what: "a change of one voter is one step, and a leader begins it before it has committed \
+               anything in its term (the flaw found in the dissertation's method in 2015)",
+        tests: &[],
+    },
+    Planted {
+        name: "SkipsJointConsensus",
+        what: "a change of any voters is one step: old and new majorities need not overlap",
+        tests: &[],
+    },
+    Planted {
+        name: "CountsNewVotersOnly",
+        what: "while a change of voters is under way, a majority of the new ones is enough",
+        tests: &[],
+    },
+    Planted {
+        name: "KeepsTruncatedConfiguration",
+        what: "a configuration stays in force though its entry was truncated",
+        tests: &[],
+    },
+    Planted {
+        name: "SnapshotsLatestConfiguration",
+        what: "a snapshot holds the latest configuration, not the one at its last entry",
+        tests: &[],
     },
     Planted {
         name: "PreVoteHidesTerm",

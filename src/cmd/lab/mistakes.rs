@@ -221,7 +221,11 @@ fn item(planted: &Planted, tried: &Tried<'_>) -> String {
     let test =
         |(case, found): &(&Case, &Found)| format!("`{}` ({} runs)", case.test.short(), found.runs);
     let tests: Vec<String> = tried.iter().map(test).collect();
-    format!("- **{}**: {}. Tried: {}.\n", planted.name, planted.what, tests.join(", "))
+    let tried = match tests[..] {
+        [] => "No lab can: the simulation does".to_owned(),
+        _ => format!("Tried: {}", tests.join(", ")),
+    };
+    format!("- **{}**: {}. {tried}.\n", planted.name, planted.what)
 }
 
 /// A message without what differs from run to run, so that the same ones can be counted; and

@@ -12,12 +12,47 @@ use crate::types::{EntryId, Index, PeerId, Term};
 #[derive(Default)]
 pub(super) struct Check {
     /// Every committed entry, with its payload.
-    committed: BTreeMap<Index, (EntryId, Vec<u8>)>,
+    committed: BTreeMap<Index, Committed>,
     /// Who led each term.
     leaders: BTreeMap<Term, PeerId>,
     /// Whom each voter voted for.
     votes: BTreeMap<(PeerId, Term), PeerId>,
     pub(super) reads_served: u64,
+    /// Joint configurations that were left.
+    pub(super) changes: u64,
+}
+
+struct Committed {
+    id: EntryId,
+    data: Vec<u8>,
+    /// The term of the leader that first committed it, which may be later than the entry's own.
+    in_term: Term,
+}
+
+/// What a leader's commit is judged by: what held before it.
+pub(super) struct Before {
+    pub(super) commit_index: Index,
+    pub(super) leads: bool,
+    configuration: Configuration,
+}
+
+impl Before {
+    pub(super) fn of(rules: &Rules) -> Self {
+        Self {
+            commit_index: rules.commit_index(),
+            leads: rules.is_leader(),
+            configuration: rules.configuration().clone(),
+        }
+    }
+}
+
+/// Whether `agrees` holds for more than half of the new voters, and of the old ones if there are
+/// any. Counted here once more: what is checked must not do its own sums.
+fn is_agreed(configuration: &Configuration, agrees: impl Fn(PeerId) -> bool) -> bool {
+    [configuration.voters(), configuration.outgoing()].iter().all(|set| {
+        let yes = set.iter().filter(|&&peer| agrees(peer)).count();
+        set.is_empty() || 2 * yes > set.len()
+    })
 }
 
 /// What a disk would give back after a crash now.
@@ -44,20 +79,28 @@ impl Check {
     }
 
     /// State-machine safety: nobody applies another entry at the same index.
-    pub(super) fn applied(&mut self, peer: PeerId, id: EntryId, data: &[u8]) {
-        let known = self.committed.entry(id.index).or_insert_with(|| (id, data.to_vec()));
-        assert_eq!(known.0, id, "S{peer} applies {id}, another applied {}", known.0);
-        assert_eq!(known.1, data, "S{peer} applies other bytes at {id}");
+    pub(super) fn applied(&self, peer: PeerId, id: EntryId, data: &[u8]) {
+        let known = self.committed.get(&id.index).expect("no leader has committed it");
+        assert_eq!(known.id, id, "S{peer} applies {id}, another applied {}", known.id);
+        assert_eq!(known.data, data, "S{peer} applies other bytes at {id}");
     }
 
-    /// Election safety, and leader completeness: one leader a term, and it has every committed
-    /// entry.
+    /// Election safety, and leader completeness: one leader a term, voted for by a majority of the
+    /// configuration in force there, and it has every entry committed in an earlier term.
     pub(super) fn leads(&mut self, rules: &Rules) {
         let (peer, term) = (rules.me(), rules.current_term());
         let known = *self.leaders.entry(term).or_insert(peer);
         assert_eq!(known, peer, "S{known} and S{peer} both lead term {term}");
-        for (id, _) in self.committed.values().filter(|(id, _)| id.term < term) {
-            let has = id.index <= rules.log().base().index || rules.log().holds(*id);
+        let votes = |voter| self.votes.get(&(voter, term)) == Some(&peer);
+        let configuration = rules.configuration();
+        assert!(
+            is_agreed(configuration, votes),
+            "S{peer} leads term {term} without a majority of {configuration}"
+        );
+        // What a later leader has committed meanwhile need not be there: a late vote may elect the
+        // leader of a term that is over.
+        for id in self.committed.values().filter(|c| c.in_term < term).map(|c| c.id) {
+            let has = id.index <= rules.log().base().index || rules.log().holds(id);
             assert!(has, "S{peer} leads term {term} without committed entry {id}");
         }
     }
@@ -100,15 +143,23 @@ impl Check {
     pub(super) fn commits(
         &mut self,
         rules: &Rules,
-        from: Index,
+        before: &Before,
         disks: &BTreeMap<PeerId, MemoryPersister>,
     ) {
         let to = rules.commit_index();
         let Some(newest) = rules.log().id_at(to) else { return };
-        let everyone = Configuration::of_voters(disks.keys().copied());
+        let Before { commit_index: from, configuration, .. } = before;
         let has = |peer| covers(&durable(&disks[&peer]), newest);
-        assert!(everyone.has_majority(has), "S{} commits {newest} without a majority", rules.me());
+        assert!(
+            is_agreed(configuration, has),
+            "S{} commits {newest} without a majority of {configuration}",
+            rules.me()
+        );
+        self.changes += u64::from(configuration.is_joint() && !rules.configuration().is_joint());
         for entry in rules.log().slice(from + 1, (to - from) as usize, usize::MAX) {
+            let in_term = rules.current_term();
+            let new = || Committed { id: entry.id, data: entry.data.to_vec(), in_term };
+            self.committed.entry(entry.id.index).or_insert_with(new);
             self.applied(rules.me(), entry.id, &entry.data);
         }
     }

@@ -8,6 +8,7 @@
 
 mod check;
 mod faults;
+mod members;
 mod network;
 mod peer;
 mod world;
@@ -21,14 +22,16 @@ fn number_from(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
 }
 
-/// Runs `world` for each seed; a failure names the seed that replays it.
-fn for_each_seed(run: impl Fn(u64) -> World + std::panic::RefUnwindSafe) {
+/// Runs `world` for each seed, and returns how many changes of voters there were; a failure names the
+/// seed that replays it.
+fn for_each_seed(run: impl Fn(u64) -> World + std::panic::RefUnwindSafe) -> u64 {
     let seeds = match number_from("OARLOCK_SIM_SEED") {
         Some(seed) => seed..seed + 1,
         None => 1..number_from("OARLOCK_SIM_SEEDS").unwrap_or(SEEDS) + 1,
     };
     let (mut commits, mut elections, mut crashes, mut installs, mut reads) = (0, 0, 0, 0, 0);
     let mut stalls = 0;
+    let mut changes = 0;
     for seed in seeds {
         let world = std::panic::catch_unwind(|| run(seed)).unwrap_or_else(|panic| {
             eprintln!("replay this failure with OARLOCK_SIM_SEED={seed}");
@@ -40,16 +43,18 @@ fn for_each_seed(run: impl Fn(u64) -> World + std::panic::RefUnwindSafe) {
         installs += world.installs;
         reads += world.check.reads_served;
         stalls += world.stalls;
+        changes += world.check.changes;
     }
     eprintln!(
         "{commits} commits, {elections} elections, {crashes} crashes, {installs} installed \
-         snapshots, {reads} reads, {stalls} writes without room"
+         snapshots, {reads} reads, {stalls} writes without room, {changes} changes of voters"
     );
     // A simulation in which these never happen would prove nothing.
     if number_from("OARLOCK_SIM_SEED").is_none() {
         assert!(commits > 0 && elections > 0 && crashes > 0 && installs > 0 && reads > 0);
         assert!(stalls > 0);
     }
+    changes
 }
 
 #[test]
@@ -61,6 +66,18 @@ fn figure_3_holds_under_faults_and_progress_follows_healing() {
         world.heal_and_demand_progress();
         world
     });
+}
+
+#[test]
+fn figure_3_holds_while_the_members_change_and_no_change_is_stuck() {
+    let changes = for_each_seed(|seed| {
+        let size = [3, 4, 5, 1, 3, 2][(seed % 6) as usize];
+        let mut world = World::new(seed, size).with_changes();
+        world.run_with_faults();
+        world.heal_and_demand_progress();
+        world
+    });
+    assert!(changes > 0 || number_from("OARLOCK_SIM_SEED").is_some(), "nothing was changed");
 }
 
 #[test]

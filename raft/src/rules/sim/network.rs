@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::check::Before;
 use super::peer::{Reply, Request, Unspoken};
 use super::world::{Event, World};
 use crate::message::InstallSnapshotArgs;
@@ -106,7 +107,7 @@ impl World {
     ) {
         let (now, disks) = (self.now, self.disks());
         let rules = &mut self.running(to).rules;
-        let before = rules.commit_index();
+        let before = Before::of(rules);
         match (request, reply) {
             (Request::Vote(args), Some(Reply::Vote(reply))) => {
                 rules.on_vote_reply(from, args, &reply, now);
@@ -124,7 +125,7 @@ impl World {
             (Request::Vote(_), None) => {}
             _ => unreachable!("a reply of another method"),
         }
-        self.check_commit(to, before, &disks);
+        self.check_commit(to, &before, &disks);
         self.pump(to);
     }
 

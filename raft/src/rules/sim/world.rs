@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use oarlock_storage::MemoryRoom;
 
-use super::check::Check;
+use super::check::{Before, Check};
 use super::peer::{Reply, Request, SimPeer, Unspoken};
 use crate::configuration::Configuration;
 use crate::message::{AppendEntriesReply, AppendOutcome};
@@ -30,6 +30,8 @@ pub(super) enum Event {
     Timer { peer: PeerId, life: u64 },
     Propose,
     Fault,
+    Reconfigure,
+    EagerChange { leader: PeerId },
 }
 
 struct Scheduled {
@@ -69,6 +71,9 @@ pub(super) struct World {
     pub(super) peers: BTreeMap<PeerId, SimPeer>,
     /// Directed links that are cut.
     pub(super) cut: Vec<(PeerId, PeerId)>,
+    /// How many peers the cluster began with; later ones start without a configuration.
+    pub(super) founders: u64,
+    pub(super) members_change: bool,
     pub(super) healed: bool,
     /// Calls whose outcome was delivered already: the first one counts.
     pub(super) answered: std::collections::BTreeSet<u64>,
@@ -96,6 +101,8 @@ impl World {
             heap: BinaryHeap::new(),
             peers: ids.clone().map(|id| (id, SimPeer::new())).collect(),
             cut: Vec::new(),
+            founders: size,
+            members_change: false,
             healed: false,
             answered: std::collections::BTreeSet::new(),
             next_call: 0,
@@ -110,6 +117,13 @@ impl World {
         world.schedule(Duration::ZERO, Event::Propose);
         world.schedule(Duration::ZERO, Event::Fault);
         world
+    }
+
+    /// Lets membership change too.
+    pub(super) fn with_changes(mut self) -> Self {
+        self.members_change = true;
+        self.schedule(Duration::from_secs(1), Event::Reconfigure);
+        self
     }
 
     pub(super) fn run_with_faults(&mut self) {
@@ -129,8 +143,13 @@ impl World {
         self.run_until(self.now + PROGRESS_WITHIN);
         let committed = self.check.last_committed();
         assert!(committed > before, "nothing is committed after healing: {committed}");
-        for (id, peer) in &self.peers {
-            let applied = peer.running.as_ref().expect("all run").applied;
+        let running = |id: PeerId| self.peers[&id].running.as_ref().expect("all run");
+        let leaders = self.ids().filter(|&id| running(id).rules.is_leader());
+        let leader = leaders.max_by_key(|&id| running(id).rules.current_term()).expect("a leader");
+        let configuration = running(leader).rules.configuration();
+        assert!(!configuration.is_joint(), "stuck in {configuration}");
+        for id in configuration.members() {
+            let applied = running(id).applied;
             assert!(applied > before, "S{id} applied {applied} of {before} before healing");
         }
     }
@@ -163,6 +182,8 @@ impl World {
             Event::Written { .. } | Event::Timer { .. } => {}
             Event::Propose => self.propose(),
             Event::Fault => self.fault(),
+            Event::Reconfigure => self.reconfigure(),
+            Event::EagerChange { leader } => self.change_at_once(leader),
         }
     }
 
@@ -178,11 +199,17 @@ impl World {
             no_op_on_election: !self.seed.is_multiple_of(3),
             ..Options::default()
         };
-        let everyone = Configuration::of_voters(self.ids());
+        let founders = (1..=self.founders).map(PeerId);
+        // Who joins knows nobody.
+        let initial = if id.0 <= self.founders {
+            Configuration::of_voters(founders)
+        } else {
+            Configuration::default()
+        };
         let now = self.now;
         let peer = self.peers.get_mut(&id).expect("a known peer");
         peer.start(|recovered| {
-            Rules::recovered(id, everyone, recovered, options, now).expect("its own state")
+            Rules::recovered(id, initial, recovered, options, now).expect("its own state")
         });
         self.pump(id);
     }
@@ -263,6 +290,9 @@ impl World {
             for other in self.peers.values().filter_map(|peer| peer.running.as_ref()) {
                 Check::logs_match(rules, &other.rules);
             }
+            if self.members_change && !self.healed && self.chance(50) {
+                self.schedule(Duration::ZERO, Event::EagerChange { leader: id });
+            }
         }
     }
 
@@ -292,13 +322,13 @@ impl World {
         let running = self.running(id);
         let work = running.writing.take().expect("a write was under way");
         let written = running.writer.write(work.steps).expect("memory does not fail");
-        let commit_before = running.rules.commit_index();
+        let before = Before::of(&running.rules);
         if written.reach != Reach::All {
             self.stalls += 1;
         }
         let running = self.running(id);
         running.rules.on_written(work.through, written, now);
-        self.check_commit(id, commit_before, &disks);
+        self.check_commit(id, &before, &disks);
         self.pump(id);
     }
 
@@ -309,12 +339,12 @@ impl World {
     pub(super) fn check_commit(
         &mut self,
         id: PeerId,
-        before: u64,
+        before: &Before,
         disks: &BTreeMap<PeerId, oarlock_storage::MemoryPersister>,
     ) {
         let peer = self.peers.get_mut(&id).expect("a known peer");
         let rules = &peer.running.as_ref().expect("it runs").rules;
-        if rules.commit_index() > before && rules.is_leader() {
+        if rules.commit_index() > before.commit_index && before.leads {
             self.check.commits(rules, before, disks);
         }
     }
