@@ -5,8 +5,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const LINES_MAX: usize = 500;
-const FOLDERS: [&str; 9] =
-    ["src", "rpc", "labrpc", "storage", "raft", "kvserver", "linearizability", "tests", "benches"];
+const FOLDERS: [&str; 10] = [
+    "src",
+    "rpc",
+    "labrpc",
+    "storage",
+    "raft",
+    "kvserver",
+    "linearizability",
+    "simulation",
+    "tests",
+    "benches",
+];
 
 fn sources() -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

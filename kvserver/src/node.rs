@@ -61,11 +61,11 @@ impl Node {
             self.replicated.read_with(move |machine| {
                 done(match machine {
                     Ok(machine) => KvReply::Answers(machine.read(&call.request.ops)),
-                    Err(error) => read_failed(&error),
+                    Err(error) => error.into(),
                 });
             });
         } else {
-            self.replicated.submit_with(&call.request, move |result| done(submit_reply(result)));
+            self.replicated.submit_with(&call.request, move |result| done(result.into()));
         }
     }
 
@@ -108,27 +108,31 @@ fn decode(bytes: &[u8]) -> Option<KvReply> {
 }
 
 /// The reply that tells a submission's result.
-fn submit_reply(result: Result<Outcome, SubmitError>) -> KvReply {
-    match result {
-        Ok(Ok(answers)) => KvReply::Answers(answers),
-        Ok(Err(refused)) => KvReply::Refused(refused),
-        Err(SubmitError::NotLeader { leader }) => KvReply::NotLeader { leader },
-        Err(SubmitError::Superseded) => KvReply::Superseded,
-        Err(SubmitError::Unknown { id }) => KvReply::Unknown { id },
-        Err(SubmitError::Busy) => KvReply::Busy,
-        Err(SubmitError::NoSpace) => KvReply::NoSpace,
-        Err(SubmitError::TooLarge { .. } | SubmitError::Encode(_)) => KvReply::TooLarge,
-        Err(SubmitError::Stopped { id, .. }) => {
-            KvReply::Stopped { may_have_taken_effect: id.is_some() }
+impl From<Result<Outcome, SubmitError>> for KvReply {
+    fn from(result: Result<Outcome, SubmitError>) -> Self {
+        match result {
+            Ok(Ok(answers)) => Self::Answers(answers),
+            Ok(Err(refused)) => Self::Refused(refused),
+            Err(SubmitError::NotLeader { leader }) => Self::NotLeader { leader },
+            Err(SubmitError::Superseded) => Self::Superseded,
+            Err(SubmitError::Unknown { id }) => Self::Unknown { id },
+            Err(SubmitError::Busy) => Self::Busy,
+            Err(SubmitError::NoSpace) => Self::NoSpace,
+            Err(SubmitError::TooLarge { .. } | SubmitError::Encode(_)) => Self::TooLarge,
+            Err(SubmitError::Stopped { id, .. }) => {
+                Self::Stopped { may_have_taken_effect: id.is_some() }
+            }
         }
     }
 }
 
 /// The reply that tells why a read was not served.
-fn read_failed(error: &ReadError) -> KvReply {
-    match error {
-        ReadError::NotLeader { leader } => KvReply::NotLeader { leader: *leader },
-        ReadError::TimedOut => KvReply::NotLeader { leader: None },
-        ReadError::Stopped(_) => KvReply::Stopped { may_have_taken_effect: false },
+impl From<ReadError> for KvReply {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::NotLeader { leader } => Self::NotLeader { leader },
+            ReadError::TimedOut => Self::NotLeader { leader: None },
+            ReadError::Stopped(_) => Self::Stopped { may_have_taken_effect: false },
+        }
     }
 }

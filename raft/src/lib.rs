@@ -4,6 +4,7 @@
 //! - [`machine`](Replicated): a state machine of your own, replicated: `submit` and `read`.
 //! - [`peer`](Raft): the labs' interface underneath: `make`, `start`, `get_state`, `snapshot`.
 //! - `threads`: election, replication (one a member), members, applier, log writer; one loop each.
+//! - `served`: the state machine, and those who wait for what it says.
 //! - `shared`: the mutex around the rules, its condition variables, and nothing else that locks.
 //! - `rules`: the paper's Figure 2 and its neighbours as plain methods on plain state.
 //! - `log`, `mutation`, `message`, `configuration`, `change`: what the rules are written in.
@@ -30,7 +31,11 @@ mod mutation;
 mod options;
 mod peer;
 mod rules;
+mod served;
 mod shared;
+#[cfg(feature = "simulation")]
+#[doc(hidden)]
+pub mod simulation;
 #[cfg(test)]
 mod tests;
 mod threads;

@@ -4,7 +4,6 @@
 //! state machine. [`Replicated::read`] is linearizable and never touches the log. Both have a form
 //! that returns at once and calls back.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,10 +18,11 @@ use crate::configuration::Configuration;
 use crate::error::{OpenError, ReadError, RestoreError, Stopped, SubmitError};
 use crate::options::Options;
 use crate::peer::{Raft, SnapshotError, Status};
-use crate::rules::{ApplyWork, ReadId, Refusal, Rules};
+use crate::rules::{ApplyWork, Refusal, Rules};
+use crate::served::{ReadDone, Served, SubmitDone, Waiting};
 use crate::shared::Shared;
 use crate::threads::applier::{Gone, Sink};
-use crate::types::{Entry, EntryId, EntryKind, Index, PeerId, Snapshot, Term};
+use crate::types::{EntryId, Index, PeerId, Term};
 
 /// What is replicated. Every peer applies the same commands in the same order, so `apply` must
 /// depend on nothing but the state and the command.
@@ -62,17 +62,6 @@ impl Default for ReplicatedOptions {
             timeout: Duration::from_secs(5),
         }
     }
-}
-
-type SubmitDone<M> =
-    Box<dyn FnOnce(Result<<M as StateMachine>::Output, SubmitError>) + Send + 'static>;
-type ReadDone<M> = Box<dyn FnOnce(Result<&M, ReadError>) + Send + 'static>;
-
-/// What the applier must know of callers. Sent under the peer's lock, so it is on its way before
-/// the entry or round it names can be committed.
-enum Waiting<M: StateMachine> {
-    Submit(EntryId, SubmitDone<M>),
-    Read(ReadId, ReadDone<M>),
 }
 
 /// A handle on this peer of a replicated state machine. The peer is killed with its last handle.
@@ -122,10 +111,8 @@ impl<M: StateMachine> Replicated<M> {
         }
         let (waiting, incoming) = unbounded();
         let sink = MachineSink {
-            machine,
+            served: Served::new(machine),
             incoming,
-            submits: VecDeque::new(),
-            reads: VecDeque::new(),
             stage: persister.snapshot_stage(),
             snapshot_log_bytes: options.snapshot_log_bytes,
         };
@@ -324,13 +311,12 @@ fn deadline_in(timeout: Duration) -> Instant {
     Instant::now() + timeout
 }
 
-/// The applier's side: owns the state machine, and knows who waits for what.
+/// The applier's side: the state machine, whom it answers, and its snapshots.
 struct MachineSink<M: StateMachine> {
-    machine: M,
+    served: Served<M>,
+    /// Who waits. Sent under the peer's lock, so it is on its way before the entry or round it names
+    /// can be committed.
     incoming: Receiver<Waiting<M>>,
-    /// Oldest first: a leader appends in order.
-    submits: VecDeque<(EntryId, SubmitDone<M>)>,
-    reads: VecDeque<(ReadId, ReadDone<M>)>,
     stage: Arc<dyn SnapshotStage>,
     snapshot_log_bytes: Option<u64>,
 }
@@ -342,25 +328,19 @@ impl<M: StateMachine> Sink for MachineSink<M> {
             ApplyWork::Entries(entries) => {
                 let last = entries.last().expect("work has entries").id;
                 for entry in &entries {
-                    self.apply(entry);
+                    self.served.apply(entry);
                 }
                 self.snapshot_if_due(last.index, shared);
             }
-            ApplyWork::Restore(snapshot) => self.restore(&snapshot),
+            ApplyWork::Restore(snapshot) => self.served.restore(&snapshot),
             ApplyWork::MakeRoom(applied) if self.snapshot_log_bytes.is_some() => {
                 self.snapshot(applied, shared, |_| true);
             }
             ApplyWork::MakeRoom(_) => {}
-            ApplyWork::ServeReads { through } => {
-                while let Some(done) = self.next_read(through) {
-                    done(Ok(&self.machine));
-                }
-            }
+            ApplyWork::ServeReads { through } => self.served.serve_reads(through),
             ApplyWork::FailReads { through } => {
                 let leader = shared.look(|rules, _| rules.leader());
-                while let Some(done) = self.next_read(through) {
-                    done(Err(ReadError::NotLeader { leader }));
-                }
+                self.served.fail_reads(through, leader);
             }
         }
         Ok(())
@@ -368,78 +348,15 @@ impl<M: StateMachine> Sink for MachineSink<M> {
 
     fn end(&mut self, shared: &Shared) {
         self.learn_who_waits();
-        let stopped = shared.stopped().unwrap_or_else(Stopped::killed);
-        for (id, done) in self.submits.drain(..) {
-            done(Err(SubmitError::Stopped { stopped: stopped.clone(), id: Some(id) }));
-        }
-        for (_, done) in self.reads.drain(..) {
-            done(Err(ReadError::Stopped(stopped.clone())));
-        }
+        self.served.end(&shared.stopped().unwrap_or_else(Stopped::killed));
     }
 }
 
 impl<M: StateMachine> MachineSink<M> {
     fn learn_who_waits(&mut self) {
         for waiting in self.incoming.try_iter() {
-            match waiting {
-                Waiting::Submit(id, done) => self.submits.push_back((id, done)),
-                Waiting::Read(id, done) => self.reads.push_back((id, done)),
-            }
+            self.served.expect(waiting);
         }
-    }
-
-    fn apply(&mut self, entry: &Entry) {
-        let output = match EntryKind::from_tag(entry.tag) {
-            Some(EntryKind::Command) => {
-                let command = codec::decode(&entry.data).unwrap_or_else(|error| {
-                    panic!("log entry {} cannot be applied: {error}", entry.id)
-                });
-                Some(self.machine.apply(entry.id, command))
-            }
-            Some(EntryKind::NoOp | EntryKind::Configuration) | None => None,
-        };
-        self.answer_superseded(entry.id);
-        if let Some(output) = output
-            && let Some((_, done)) = self.next_submit(|id| id == entry.id)
-        {
-            done(Ok(output));
-        }
-    }
-
-    fn restore(&mut self, snapshot: &Snapshot) {
-        let last_included = snapshot.meta.last_included;
-        if let Err(error) = self.machine.restore(snapshot) {
-            panic!("the snapshot at {last_included} cannot be restored: {error}");
-        }
-        // Whether the entries they wait for are among those it covers cannot be told.
-        while let Some((id, done)) = self.next_submit(|id| id.index <= last_included.index) {
-            done(Err(SubmitError::Unknown { id }));
-        }
-        self.answer_superseded(last_included);
-    }
-
-    /// Answers whoever waits for a command of a former leadership of ours, in whose place other
-    /// entries came or will come: behind `committed`, no log ever again has an entry of an older
-    /// term, so nobody waits until the log has grown as far as it once had.
-    fn answer_superseded(&mut self, committed: EntryId) {
-        while let Some((_, done)) = self.next_submit(|id| {
-            id.term < committed.term || (id.index <= committed.index && id != committed)
-        }) {
-            done(Err(SubmitError::Superseded));
-        }
-    }
-
-    fn next_submit(
-        &mut self,
-        wanted: impl Fn(EntryId) -> bool,
-    ) -> Option<(EntryId, SubmitDone<M>)> {
-        let is_wanted = self.submits.front().is_some_and(|(id, _)| wanted(*id));
-        if is_wanted { self.submits.pop_front() } else { None }
-    }
-
-    fn next_read(&mut self, through: ReadId) -> Option<ReadDone<M>> {
-        let is_wanted = self.reads.front().is_some_and(|(id, _)| *id <= through);
-        if is_wanted { self.reads.pop_front().map(|(_, done)| done) } else { None }
     }
 
     fn snapshot_if_due(&mut self, applied: Index, shared: &Shared) {
@@ -464,7 +381,7 @@ impl<M: StateMachine> MachineSink<M> {
         meta: oarlock_storage::SnapshotMeta,
         shared: &Shared,
     ) -> Result<(), SnapshotError> {
-        let staged = self.stage.write_all(meta, &self.machine.snapshot())?;
+        let staged = self.stage.write_all(meta, &self.served.machine.snapshot())?;
         // Not waited for: on a full disk that could take long, and reads come by here.
         shared.step(|rules, _| drop(rules.compact(staged)))?;
         Ok(())

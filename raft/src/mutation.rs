@@ -137,12 +137,12 @@ impl Mutations {
         self.push(WriteStep::Receive { meta, first, data });
     }
 
-    /// The received snapshot replaces the log up to `last_included`; `log_kept` says whether the
-    /// entries behind it stay.
-    pub(crate) fn install(&mut self, last_included: Index, log_kept: bool) {
+    /// The received snapshot replaces the log up to `last_included`. If it replaces all of the log,
+    /// what is on disk is of this log only up to `same_through`, until the snapshot is there too.
+    pub(crate) fn install(&mut self, last_included: Index, same_through: Option<Index>) {
         self.push(WriteStep::Install);
-        if !log_kept {
-            self.clamp(last_included);
+        if let Some(index) = same_through {
+            self.clamp(index);
         }
         self.tails.push_back((self.last, last_included));
     }
@@ -282,10 +282,20 @@ mod tests {
     }
 
     #[test]
+    fn a_log_that_a_snapshot_replaces_is_not_on_disk_before_the_snapshot_is() {
+        let mut mutations = Mutations::recovered(12);
+        mutations.install(9, Some(3));
+        assert_eq!(mutations.durable_index(), 3, "4 to 9 are on disk, but of another log");
+        let through = mutations.take().expect("work").through;
+        mutations.on_durable(through);
+        assert_eq!(mutations.durable_index(), 9);
+    }
+
+    #[test]
     fn a_snapshot_step_splits_batches() {
         let mut mutations = Mutations::recovered(2);
         mutations.append(entries(3..=3, 1));
-        mutations.install(9, false);
+        mutations.install(9, Some(2));
         mutations.append(entries(10..=10, 2));
         let work = mutations.take().expect("work");
         assert!(matches!(

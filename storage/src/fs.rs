@@ -4,7 +4,7 @@
 #[cfg(any(test, feature = "power-cut"))]
 pub(crate) mod forgetful;
 mod real;
-#[cfg(test)]
+#[cfg(any(test, feature = "simulation"))]
 pub(crate) mod sim;
 
 use std::any::Any;

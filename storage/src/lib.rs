@@ -54,6 +54,9 @@ pub use entry::{Entry, EntryId, HardState};
 pub use error::StorageError;
 #[cfg(any(test, feature = "power-cut"))]
 pub use fs::forgetful::PowerCut;
+#[cfg(any(test, feature = "simulation"))]
+#[doc(hidden)]
+pub use fs::sim::{Fault as SimFault, SimFs, Unmade as SimUnmade};
 pub use memory::{MemoryPersister, MemoryRoom};
 pub use payload::Payload;
 pub use persister::{

@@ -34,6 +34,8 @@ use std::time::{Duration, Instant};
 use oarlock_storage::{HardState, Recovered, Snapshot};
 
 pub(crate) use apply::ApplyWork;
+#[cfg(feature = "simulation")]
+pub(crate) use election::VoteRound;
 pub(crate) use progress::Progress;
 pub(crate) use read::ReadId;
 pub(crate) use replication::{Send, SentAppend};
@@ -231,6 +233,12 @@ impl Rules {
 
     pub(crate) fn last_applied(&self) -> Index {
         self.last_applied
+    }
+
+    /// When this peer campaigns unless something happens, and its random time-out.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn election_timer(&self) -> (Instant, Duration) {
+        (self.election_deadline, self.election_timeout)
     }
 
     /// What must become durable, and how far it has come.

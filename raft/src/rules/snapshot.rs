@@ -92,7 +92,10 @@ impl Rules {
             self.mutations.truncate_from(last_included.index + 1);
             self.configurations.truncated_from(last_included.index + 1);
         }
-        self.mutations.install(last_included.index, log_kept);
+        // Only what was committed is known to be the same in the log that goes and in the one that
+        // comes.
+        let same_through = (!log_kept).then_some(self.commit_index);
+        self.mutations.install(last_included.index, same_through);
         self.configurations.installed(last_included.index, configuration, log_kept);
         self.configuration_changed(now);
         // The applier gets it from `snapshot` once the log writer has published it.
@@ -146,5 +149,63 @@ impl Rules {
         let last_included = transfer.snapshot.meta.last_included.index;
         let sent = SentPiece { term, leader_id, last_included, offset: transfer.offset, len_max };
         Send::Piece { snapshot: transfer.snapshot.clone(), sent }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use oarlock_storage::{Entry, EntryId, HardState, Recovered};
+
+    use super::*;
+    use crate::configuration::Configuration;
+    use crate::message::{AppendEntriesArgs, AppendOutcome};
+    use crate::options::Options;
+    use crate::types::Term;
+
+    fn entry(index: Index, term: Term) -> Entry {
+        Entry { id: EntryId::new(index, term), tag: 0, data: [].into() }
+    }
+
+    /// S1 led term 1, was cut off, and has entries 3 to 6 on its disk that were never committed. S2
+    /// sends it a snapshot up to `5@2`, in which it finds its log to be another, and a heartbeat right
+    /// behind the last piece, while S1's disk is still busy with the pieces. S1 must not say that it
+    /// has entry 5: its disk has another one there.
+    #[test]
+    fn a_heartbeat_behind_a_snapshot_is_not_answered_for_the_old_log() {
+        let now = crate::shared::Shared::now();
+        let recovered = Recovered {
+            hard_state: HardState { current_term: 1, voted_for: Some(1) },
+            snapshot: None,
+            entries: (1..=6).map(|index| entry(index, 1)).collect(),
+        };
+        let everyone = Configuration::of_voters([1, 2, 3].map(PeerId));
+        let options = Options { seed: 1, ..Options::default() };
+        let mut rules =
+            Rules::recovered(PeerId(1), everyone.clone(), recovered, options, now).unwrap();
+        let piece = InstallSnapshotArgs {
+            term: 2,
+            leader_id: PeerId(2),
+            last_included: EntryId::new(5, 2),
+            configuration: everyone.encode().to_vec(),
+            offset: 0,
+            data: vec![7],
+            done: true,
+        };
+        let installed = rules.handle_install_snapshot(piece, now);
+        assert_eq!(installed.value.wants, None);
+        let heartbeat = AppendEntriesArgs {
+            term: 2,
+            leader_id: PeerId(2),
+            prev_log: EntryId::new(5, 2),
+            leader_commit: 5,
+            entries: Vec::new(),
+        };
+        let AfterDurable { value, until } = rules.handle_append_entries(heartbeat, now);
+        assert_ne!(until, installed.until, "a heartbeat waits for no snapshot");
+        assert_eq!(
+            value.outcome,
+            AppendOutcome::Matched { index: 0 },
+            "nothing was committed here"
+        );
     }
 }

@@ -117,6 +117,16 @@ impl DiskPersister {
         Ok((Self::open_on(Arc::new(disk), dir, options)?, power))
     }
 
+    /// [`open`](Self::open), on a simulated disk.
+    #[cfg(feature = "simulation")]
+    #[doc(hidden)]
+    pub fn open_simulated(
+        disk: &crate::SimFs,
+        options: &DiskOptions,
+    ) -> Result<Self, StorageError> {
+        Self::open_on(Arc::new(disk.clone()), Path::new("simulated"), options)
+    }
+
     /// [`open`](Self::open), on any file system.
     pub(crate) fn open_on(
         fs: Arc<dyn Fs>,

@@ -1,7 +1,5 @@
 //! Snapshot files: written aside, synced, renamed; verified as a whole before they are used.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
 use super::directory::ASIDE_SUFFIX;
@@ -46,7 +44,7 @@ impl SnapshotStage for DiskStage {
     fn begin(&self, meta: SnapshotMeta) -> Result<Box<dyn SnapshotWriter>, StorageError> {
         // Two may be under way for one entry, and one may be left over from an earlier owner of the
         // directory that still runs: a random name keeps them apart.
-        let random = RandomState::new().build_hasher().finish();
+        let random = fastrand::u64(..);
         let aside = Aside {
             name: format!("{}.{random:016x}{ASIDE_SUFFIX}", name(meta.last_included)),
             files: Arc::clone(&self.files),

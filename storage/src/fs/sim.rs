@@ -6,6 +6,7 @@
 //! a rename is.
 
 mod file;
+#[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +22,7 @@ const SECTOR: usize = 512;
 
 /// What happens at the operation a fault is planned for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub enum Fault {
     /// The machine stops before it: it and everything after it fails and changes nothing.
     Crash,
     /// It alone fails, with this error, and changes nothing. A failed sync leaves what it was to
@@ -33,7 +34,7 @@ pub(crate) enum Fault {
 
 /// A simulated file system with one directory. Cloning shares it.
 #[derive(Clone, Default)]
-pub(crate) struct SimFs(Arc<Mutex<Disk>>);
+pub struct SimFs(Arc<Mutex<Disk>>);
 
 #[derive(Clone, Default)]
 struct Disk {
@@ -57,13 +58,25 @@ struct Disk {
     failed: bool,
     /// What was tried after it.
     after_failure: Vec<&'static str>,
+    unmade: Option<Unmade>,
 }
 
 #[derive(Clone, Default)]
 struct Inode {
+    /// What it was first called.
+    made_as: String,
     current: Vec<u8>,
     durable: Vec<u8>,
     dirty: BTreeSet<usize>,
+}
+
+/// A sync that is not made though it was asked for: what a program without it would leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unmade {
+    /// Of directories.
+    OfDirectories,
+    /// Of files whose first names begin like this.
+    OfFiles(&'static str),
 }
 
 #[derive(Clone)]
@@ -92,12 +105,12 @@ impl NameChange {
 
 impl SimFs {
     /// An empty disk.
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         Self::default()
     }
 
     /// Plans a fault for the `operation`th change from now, counted from 0.
-    pub(crate) fn plan(&self, operation: u64, fault: Fault) {
+    pub fn plan(&self, operation: u64, fault: Fault) {
         let mut disk = self.0.lock();
         let at = disk.operations + operation;
         disk.plan = Some((at, fault));
@@ -105,51 +118,65 @@ impl SimFs {
 
     /// Limits the disk to `bytes` of files that have a name, or not at all. A write beyond that does
     /// what fits, and fails.
-    pub(crate) fn set_capacity(&self, bytes: Option<usize>) {
+    pub fn set_capacity(&self, bytes: Option<usize>) {
         self.0.lock().capacity = bytes;
     }
 
     /// How many bytes the files that have a name take.
-    pub(crate) fn used_bytes(&self) -> usize {
+    pub fn used_bytes(&self) -> usize {
         self.0.lock().used_bytes()
     }
 
+    /// Takes back what was planned.
+    pub fn plan_nothing(&self) {
+        self.0.lock().plan = None;
+    }
+
     /// Lets `count` more reads succeed, and fails the one after them.
-    pub(crate) fn plan_read_error(&self, count: u64) {
+    pub fn plan_read_error(&self, count: u64) {
         self.0.lock().reads_left = Some(count);
     }
 
+    /// Makes some syncs do nothing from now on, on this disk and those that come of it.
+    pub fn leave_unmade(&self, unmade: Unmade) {
+        self.0.lock().unmade = Some(unmade);
+    }
+
     /// How many changes were tried so far.
-    pub(crate) fn operations(&self) -> u64 {
+    pub fn operations(&self) -> u64 {
         self.0.lock().operations
     }
 
     /// How many syncs of files were tried so far.
-    pub(crate) fn syncs(&self) -> u64 {
+    pub fn syncs(&self) -> u64 {
         self.0.lock().syncs
     }
 
     /// What was tried after the planned fault came.
-    pub(crate) fn after_failure(&self) -> Vec<&'static str> {
+    pub fn after_failure(&self) -> Vec<&'static str> {
         self.0.lock().after_failure.clone()
     }
 
     /// Whether the planned fault has come.
-    pub(crate) fn has_failed(&self) -> bool {
+    pub fn has_failed(&self) -> bool {
         self.0.lock().failed
     }
 
     /// The disk as a new process finds it after the old one died: the page cache is still there.
-    pub(crate) fn after_kill(&self) -> Self {
+    #[must_use]
+    pub fn after_kill(&self) -> Self {
         let mut disk = self.0.lock().clone();
         disk.restart();
+        disk.drop_unnamed();
         Self(Arc::new(Mutex::new(disk)))
     }
 
     /// The disk after a loss of power. Of everything unsynced, what `survives` says survives.
-    pub(crate) fn after_power_cut(&self, mut survives: impl FnMut() -> bool) -> Self {
+    #[must_use]
+    pub fn after_power_cut(&self, mut survives: impl FnMut() -> bool) -> Self {
         let old = self.0.lock();
-        let mut disk = Disk { names: old.durable_names.clone(), ..Disk::default() };
+        let mut disk =
+            Disk { names: old.durable_names.clone(), unmade: old.unmade, ..Disk::default() };
         for change in &old.unsynced_names {
             if survives() {
                 change.apply(&mut disk.names);
@@ -164,28 +191,32 @@ impl SimFs {
                     write_sector(&mut content, &inode.current, *sector);
                 }
             }
-            disk.files[*file] =
-                Inode { current: content.clone(), durable: content, dirty: BTreeSet::new() };
+            disk.files[*file] = Inode {
+                made_as: inode.made_as.clone(),
+                current: content.clone(),
+                durable: content,
+                dirty: BTreeSet::new(),
+            };
         }
         disk.durable_names = disk.names.clone();
         Self(Arc::new(Mutex::new(disk)))
     }
 
     /// How many independent choices [`after_power_cut`](Self::after_power_cut) has.
-    pub(crate) fn choices(&self) -> usize {
+    pub fn choices(&self) -> usize {
         let disk = self.0.lock();
         let dirty: usize = disk.files.iter().map(|inode| inode.dirty.len()).sum();
         dirty + disk.unsynced_names.len()
     }
 
     /// The content of a file, as a reader sees it.
-    pub(crate) fn content(&self, name: &str) -> Option<Vec<u8>> {
+    pub fn content(&self, name: &str) -> Option<Vec<u8>> {
         let disk = self.0.lock();
         disk.names.get(name).map(|file| disk.files[*file].current.clone())
     }
 
     /// All files, as a reader sees them.
-    pub(crate) fn contents(&self) -> BTreeMap<String, Vec<u8>> {
+    pub fn contents(&self) -> BTreeMap<String, Vec<u8>> {
         let disk = self.0.lock();
         disk.names
             .iter()
@@ -194,7 +225,7 @@ impl SimFs {
     }
 
     /// Flips a bit of a file, durably: the disk did it, nobody else.
-    pub(crate) fn flip(&self, name: &str, bit: usize) {
+    pub fn flip(&self, name: &str, bit: usize) {
         let mut disk = self.0.lock();
         let file = disk.names[name];
         let Inode { current, durable, .. } = &mut disk.files[file];
@@ -203,7 +234,7 @@ impl SimFs {
     }
 
     /// Whether a reader sees exactly `contents`.
-    pub(crate) fn holds(&self, contents: &BTreeMap<String, Vec<u8>>) -> bool {
+    pub fn holds(&self, contents: &BTreeMap<String, Vec<u8>>) -> bool {
         let disk = self.0.lock();
         disk.names.len() == contents.len()
             && contents.iter().all(|(name, content)| {
@@ -212,11 +243,12 @@ impl SimFs {
     }
 
     /// A disk that holds exactly `contents`, durably.
-    pub(crate) fn holding(contents: &BTreeMap<String, Vec<u8>>) -> Self {
+    pub fn holding(contents: &BTreeMap<String, Vec<u8>>) -> Self {
         let mut disk = Disk::default();
         for (name, content) in contents {
             disk.names.insert(name.clone(), disk.files.len());
             disk.files.push(Inode {
+                made_as: name.clone(),
                 current: content.clone(),
                 durable: content.clone(),
                 dirty: BTreeSet::new(),
@@ -254,6 +286,21 @@ impl Disk {
         self.is_down = false;
         self.failed = false;
         self.after_failure.clear();
+    }
+
+    /// Forgets the content of files that no name leads to, now or after any loss.
+    fn drop_unnamed(&mut self) {
+        let mut named: BTreeSet<usize> =
+            self.names.values().chain(self.durable_names.values()).copied().collect();
+        named.extend(self.unsynced_names.iter().filter_map(|change| match change {
+            NameChange::Link(_, file) | NameChange::Rename(_, _, file) => Some(*file),
+            NameChange::Unlink(_) => None,
+        }));
+        for (file, inode) in self.files.iter_mut().enumerate() {
+            if !named.contains(&file) {
+                *inode = Inode::default();
+            }
+        }
     }
 
     /// Counts a change, and says what is to happen to it.
@@ -303,7 +350,7 @@ impl Fs for SimFs {
         if mode == OpenMode::Create {
             disk.change("create")?;
             let file = disk.files.len();
-            disk.files.push(Inode::default());
+            disk.files.push(Inode { made_as: name.clone(), ..Inode::default() });
             disk.rename_now(NameChange::Link(name.clone(), file));
         }
         let file = *disk.names.get(&name).ok_or(io::ErrorKind::NotFound)?;
@@ -341,6 +388,9 @@ impl Fs for SimFs {
     fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
         let mut disk = self.0.lock();
         disk.change("sync_dir")?;
+        if disk.unmade == Some(Unmade::OfDirectories) {
+            return Ok(());
+        }
         disk.durable_names = disk.names.clone();
         disk.unsynced_names.clear();
         Ok(())

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{Disk, Fault, SECTOR, write_sector};
+use super::{Disk, Fault, SECTOR, Unmade, write_sector};
 use crate::SnapshotBytes;
 use crate::fs::{FsFile, Load, LockGuard};
 
@@ -81,7 +81,13 @@ impl FsFile for SimFile {
         let mut disk = self.disk.lock();
         disk.syncs += 1;
         let fault = disk.change("sync")?;
+        let unmade = disk.unmade;
         let inode = &mut disk.files[self.file];
+        if let Some(Unmade::OfFiles(prefix)) = unmade
+            && inode.made_as.starts_with(prefix)
+        {
+            return Ok(());
+        }
         let dirty = std::mem::take(&mut inode.dirty);
         if let Some(Fault::Error(kind)) = fault {
             return Err(kind.into());

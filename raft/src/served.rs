@@ -1,0 +1,126 @@
+//! A state machine and those who wait for what it says: the applier's side of [`crate::Replicated`],
+//! without its thread.
+
+use std::collections::VecDeque;
+
+use oarlock_rpc::codec;
+
+use crate::error::{ReadError, Stopped, SubmitError};
+use crate::machine::StateMachine;
+use crate::rules::ReadId;
+use crate::types::{Entry, EntryId, EntryKind, PeerId, Snapshot};
+
+/// Who waits for a command's answer.
+pub(crate) type SubmitDone<M> =
+    Box<dyn FnOnce(Result<<M as StateMachine>::Output, SubmitError>) + Send + 'static>;
+/// Who waits to look at the state.
+pub(crate) type ReadDone<M> = Box<dyn FnOnce(Result<&M, ReadError>) + Send + 'static>;
+
+/// What the applier must know of callers.
+pub(crate) enum Waiting<M: StateMachine> {
+    Submit(EntryId, SubmitDone<M>),
+    Read(ReadId, ReadDone<M>),
+}
+
+/// Owns the state machine, and knows who waits for what.
+pub(crate) struct Served<M: StateMachine> {
+    pub(crate) machine: M,
+    /// Oldest first: a leader appends in order.
+    submits: VecDeque<(EntryId, SubmitDone<M>)>,
+    reads: VecDeque<(ReadId, ReadDone<M>)>,
+}
+
+impl<M: StateMachine> Served<M> {
+    /// A machine nobody waits for.
+    pub(crate) fn new(machine: M) -> Self {
+        Self { machine, submits: VecDeque::new(), reads: VecDeque::new() }
+    }
+
+    /// Somebody waits.
+    pub(crate) fn expect(&mut self, waiting: Waiting<M>) {
+        match waiting {
+            Waiting::Submit(id, done) => self.submits.push_back((id, done)),
+            Waiting::Read(id, done) => self.reads.push_back((id, done)),
+        }
+    }
+
+    /// Applies the next committed entry, and answers whoever waits for it.
+    pub(crate) fn apply(&mut self, entry: &Entry) {
+        let output = match EntryKind::from_tag(entry.tag) {
+            Some(EntryKind::Command) => {
+                let command = codec::decode(&entry.data).unwrap_or_else(|error| {
+                    panic!("log entry {} cannot be applied: {error}", entry.id)
+                });
+                Some(self.machine.apply(entry.id, command))
+            }
+            Some(EntryKind::NoOp | EntryKind::Configuration) | None => None,
+        };
+        self.answer_superseded(entry.id);
+        if let Some(output) = output
+            && let Some((_, done)) = self.next_submit(|id| id == entry.id)
+        {
+            done(Ok(output));
+        }
+    }
+
+    /// Replaces the state by a leader's snapshot.
+    pub(crate) fn restore(&mut self, snapshot: &Snapshot) {
+        let last_included = snapshot.meta.last_included;
+        if let Err(error) = self.machine.restore(snapshot) {
+            panic!("the snapshot at {last_included} cannot be restored: {error}");
+        }
+        // Whether the entries they wait for are among those it covers cannot be told.
+        while let Some((id, done)) = self.next_submit(|id| id.index <= last_included.index) {
+            done(Err(SubmitError::Unknown { id }));
+        }
+        self.answer_superseded(last_included);
+    }
+
+    /// Serves every read up to `through`.
+    pub(crate) fn serve_reads(&mut self, through: ReadId) {
+        while let Some(done) = self.next_read(through) {
+            done(Ok(&self.machine));
+        }
+    }
+
+    /// Fails every read up to `through`; `leader` may serve them.
+    pub(crate) fn fail_reads(&mut self, through: ReadId, leader: Option<PeerId>) {
+        while let Some(done) = self.next_read(through) {
+            done(Err(ReadError::NotLeader { leader }));
+        }
+    }
+
+    /// Nobody will be answered any more: they are told why.
+    pub(crate) fn end(&mut self, stopped: &Stopped) {
+        for (id, done) in self.submits.drain(..) {
+            done(Err(SubmitError::Stopped { stopped: stopped.clone(), id: Some(id) }));
+        }
+        for (_, done) in self.reads.drain(..) {
+            done(Err(ReadError::Stopped(stopped.clone())));
+        }
+    }
+
+    /// Answers whoever waits for a command of a former leadership of ours, in whose place other
+    /// entries came or will come: behind `committed`, no log ever again has an entry of an older
+    /// term, so nobody waits until the log has grown as far as it once had.
+    fn answer_superseded(&mut self, committed: EntryId) {
+        while let Some((_, done)) = self.next_submit(|id| {
+            id.term < committed.term || (id.index <= committed.index && id != committed)
+        }) {
+            done(Err(SubmitError::Superseded));
+        }
+    }
+
+    fn next_submit(
+        &mut self,
+        wanted: impl Fn(EntryId) -> bool,
+    ) -> Option<(EntryId, SubmitDone<M>)> {
+        let is_wanted = self.submits.front().is_some_and(|(id, _)| wanted(*id));
+        if is_wanted { self.submits.pop_front() } else { None }
+    }
+
+    fn next_read(&mut self, through: ReadId) -> Option<ReadDone<M>> {
+        let is_wanted = self.reads.front().is_some_and(|(id, _)| *id <= through);
+        if is_wanted { self.reads.pop_front().map(|(_, done)| done) } else { None }
+    }
+}

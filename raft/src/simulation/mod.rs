@@ -1,0 +1,245 @@
+//! A peer without threads, locks or clock, for the simulation of whole clusters: the rules, the real
+//! log writer, and the real applier, moved by whoever owns it.
+//!
+//! What [`crate::threads`] do is done here by [`Peer`], one step at a time and in an order drawn from
+//! a seed. A thread that sleeps is looked at again only when a step wakes it or its deadline has come,
+//! just as on a condition variable: a wake-up that the rules forget is missing here too.
+//!
+//! Not for users: it may change with any version.
+
+mod message;
+mod view;
+mod work;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use oarlock_storage::{Persister, SnapshotStage, StorageError};
+
+pub use message::{Asked, Outcome, Reply, Request, Said};
+
+use crate::configuration::Configuration;
+use crate::error::{OpenError, ReadError, Stopped, SubmitError};
+use crate::machine::StateMachine;
+use crate::message::RequestVoteArgs;
+use crate::mutation::{AfterDurable, WriteWork};
+use crate::options::Options;
+use crate::rules::{Reach, Refusal, Rules, SentAppend, SentPiece};
+use crate::served::{Served, Waiting};
+use crate::threads::log_writer::LogWriter;
+use crate::types::{EntryId, Index, PeerId, Term};
+use work::{Sleeping, Thread};
+
+/// What a peer wants done after a step.
+#[derive(Debug)]
+pub enum Output {
+    /// Ask another peer; what comes back goes to [`Peer::on_outcome`], once.
+    Call {
+        /// Whom.
+        to: PeerId,
+        /// The number of the call, at this peer.
+        call: u64,
+        /// What.
+        request: Request,
+    },
+    /// Answer the request that [`Peer::handle`] was given under this number.
+    Answer {
+        /// The caller's number.
+        reply_to: u64,
+        /// What.
+        reply: Reply,
+    },
+    /// The request that [`Peer::handle`] was given under this number will never be answered.
+    Silence {
+        /// The caller's number.
+        reply_to: u64,
+    },
+    /// The log writer has something to write: [`Peer::finish_write`] does it.
+    Write,
+}
+
+/// What the sender of a request must remember of it.
+#[derive(Debug)]
+enum Sent {
+    Vote(RequestVoteArgs),
+    Append(Term, SentAppend),
+    Piece(SentPiece),
+}
+
+/// How a simulated peer runs.
+#[derive(Clone, Debug)]
+pub struct PeerOptions {
+    /// The consensus.
+    pub raft: Options,
+    /// Once the log behind the last snapshot has more bytes than this, a new one is taken.
+    pub snapshot_log_bytes: Option<u64>,
+    /// In which order threads run that could run at once.
+    pub order_seed: u64,
+}
+
+/// A running peer of a replicated state machine.
+pub struct Peer<M: StateMachine> {
+    rules: Rules,
+    writer: LogWriter,
+    stage: Arc<dyn SnapshotStage>,
+    served: Served<M>,
+    snapshot_log_bytes: Option<u64>,
+    applied: Index,
+    writing: Option<WriteWork>,
+    /// The round that the election thread may not send yet.
+    round: Option<AfterDurable<crate::rules::VoteRound>>,
+    outbox: Vec<AfterDurable<(u64, Reply)>>,
+    calls: BTreeMap<u64, (PeerId, Sent)>,
+    next_call: u64,
+    threads: BTreeMap<Thread, Sleeping>,
+    order: u64,
+    outputs: Vec<Output>,
+}
+
+impl<M: StateMachine> Peer<M> {
+    /// Starts the peer `me` of `everyone` from what `persister` holds; `machine` is in its initial
+    /// state.
+    pub fn open(
+        me: PeerId,
+        everyone: &[PeerId],
+        mut persister: Box<dyn Persister>,
+        mut machine: M,
+        options: PeerOptions,
+        now: Instant,
+    ) -> Result<Self, OpenError> {
+        let recovered = persister.load();
+        if let Some(snapshot) = &recovered.snapshot {
+            let last_included = snapshot.meta.last_included;
+            machine
+                .restore(snapshot)
+                .map_err(|source| OpenError::Restore { last_included, source })?;
+        }
+        let initial = Configuration::of_voters(everyone.iter().copied());
+        let rules = Rules::recovered(me, initial, recovered, options.raft, now)?;
+        let mut peer = Self {
+            applied: rules.last_applied(),
+            rules,
+            stage: persister.snapshot_stage(),
+            writer: LogWriter::new(persister),
+            served: Served::new(machine),
+            snapshot_log_bytes: options.snapshot_log_bytes,
+            writing: None,
+            round: None,
+            outbox: Vec::new(),
+            calls: BTreeMap::new(),
+            next_call: 0,
+            threads: work::threads(me, everyone),
+            order: options.order_seed | 1,
+            outputs: Vec::new(),
+        };
+        peer.settle(now);
+        Ok(peer)
+    }
+
+    /// A request came; its answer will be an [`Output::Answer`] to `reply_to`.
+    pub fn handle(&mut self, reply_to: u64, request: &Request, now: Instant) {
+        let AfterDurable { value, until } = request.handle(&mut self.rules, now);
+        self.outbox.push(AfterDurable { value: (reply_to, value), until });
+        self.settle(now);
+    }
+
+    /// What came of a call: a reply, or nothing. Only the first outcome counts.
+    pub fn on_outcome(&mut self, call: u64, reply: Option<&Reply>, now: Instant) {
+        let Some((peer, sent)) = self.calls.remove(&call) else { return };
+        message::on_reply(&mut self.rules, peer, &sent, reply, now);
+        self.settle(now);
+    }
+
+    /// Time has passed.
+    pub fn wake(&mut self, now: Instant) {
+        self.settle(now);
+    }
+
+    /// What the log writer began is done: writes it, really, and speaks for it. After an error the
+    /// peer has stopped: it is good for nothing but [`stop`](Self::stop).
+    pub fn finish_write(&mut self, now: Instant) -> Result<(), StorageError> {
+        let work = self.writing.take().expect("a write was begun");
+        let written = self.writer.write(work.steps)?;
+        let is_stalled = written.reach != Reach::All;
+        self.rules.on_written(work.through, written, now);
+        self.rules.wake_for_writes();
+        self.speak();
+        if is_stalled {
+            // Who waits for entries that have no room had better ask again than wait for ever.
+            let given_up = self.outbox.drain(..).map(|answer| answer.value.0);
+            self.outputs.extend(given_up.map(|reply_to| Output::Silence { reply_to }));
+        }
+        self.set(Thread::Writer, Sleeping::Ready);
+        self.settle(now);
+        Ok(())
+    }
+
+    /// The machine dies while the log writer is at work: it does what it can, for nobody.
+    pub fn abandon_write(&mut self) {
+        if let Some(work) = self.writing.take() {
+            drop(self.writer.write(work.steps));
+        }
+    }
+
+    /// Whether the log writer is at work.
+    pub fn is_writing(&self) -> bool {
+        self.writing.is_some()
+    }
+
+    /// As [`crate::Replicated::submit_with`], for a command that is encoded already.
+    pub fn submit_with(
+        &mut self,
+        command: Arc<[u8]>,
+        now: Instant,
+        done: impl FnOnce(Result<M::Output, SubmitError>) + Send + 'static,
+    ) {
+        let refused = match self.rules.refusal() {
+            _ if self.rules.is_leader() && self.rules.is_overloaded() => Some(SubmitError::Busy),
+            Some(Refusal::DisksFull) => Some(SubmitError::NoSpace),
+            Some(Refusal::GivesWay) => Some(SubmitError::NotLeader { leader: None }),
+            None => None,
+        };
+        let started = if refused.is_none() { self.rules.start(command, now) } else { None };
+        if let Some(id) = started {
+            self.served.expect(Waiting::Submit(id, Box::new(done)));
+        } else {
+            let not_leader = || SubmitError::NotLeader { leader: self.rules.leader() };
+            done(Err(refused.unwrap_or_else(not_leader)));
+        }
+        self.settle(now);
+    }
+
+    /// As [`crate::Replicated::read_with`].
+    pub fn read_with(
+        &mut self,
+        now: Instant,
+        done: impl FnOnce(Result<&M, ReadError>) + Send + 'static,
+    ) {
+        match self.rules.begin_read(now) {
+            Some(id) => self.served.expect(Waiting::Read(id, Box::new(done))),
+            None => done(Err(ReadError::NotLeader { leader: self.rules.leader() })),
+        }
+        self.settle(now);
+    }
+
+    /// Stops, as after a storage error: whoever waits is told.
+    pub fn stop(mut self, error: &StorageError) {
+        self.served.end(&Stopped::storage(error));
+    }
+
+    /// What the steps since the last call want done.
+    pub fn take_outputs(&mut self) -> Vec<Output> {
+        std::mem::take(&mut self.outputs)
+    }
+
+    /// The next moment a thread wakes by itself.
+    pub fn wakes_at(&self) -> Option<Instant> {
+        self.threads.values().filter_map(Sleeping::deadline).min()
+    }
+
+    /// The identity of the entry at `index`, or of the log's base.
+    pub fn id_at(&self, index: Index) -> Option<EntryId> {
+        self.rules.log().id_at(index)
+    }
+}

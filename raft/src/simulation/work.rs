@@ -1,0 +1,241 @@
+//! What the threads of a peer do, one body at a time, and when each sleeps.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use super::{Output, Peer, Request, Sent};
+use crate::machine::StateMachine;
+use crate::mutation::AfterDurable;
+use crate::rules::{ApplyWork, Due, VoteRound, Wake};
+use crate::types::{Index, PeerId};
+
+/// A thread of a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Thread {
+    Election,
+    Writer,
+    Applier,
+    To(PeerId),
+}
+
+impl Thread {
+    /// Whether the condition variable it waits on is notified.
+    fn is_woken_by(self, wake: Wake) -> bool {
+        match self {
+            Self::Election => wake.election,
+            Self::Writer => wake.log_writer,
+            Self::Applier => wake.committed,
+            Self::To(_) => wake.entries_to_send,
+        }
+    }
+}
+
+/// What a thread waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sleeping {
+    /// Nothing: it is about to look for work.
+    Ready,
+    /// A notification, or this moment.
+    Until(Option<Instant>),
+    /// The disk.
+    OnDisk,
+}
+
+impl Sleeping {
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match self {
+            Self::Until(deadline) => *deadline,
+            Self::Ready | Self::OnDisk => None,
+        }
+    }
+
+    fn can_run(self, now: Instant) -> bool {
+        match self {
+            Self::Ready => true,
+            Self::Until(deadline) => deadline.is_some_and(|deadline| deadline <= now),
+            Self::OnDisk => false,
+        }
+    }
+}
+
+/// The threads of the peer `me`, about to run.
+pub(super) fn threads(me: PeerId, everyone: &[PeerId]) -> BTreeMap<Thread, Sleeping> {
+    let others = everyone.iter().copied().filter(|&peer| peer != me).map(Thread::To);
+    [Thread::Election, Thread::Writer, Thread::Applier]
+        .into_iter()
+        .chain(others)
+        .map(|thread| (thread, Sleeping::Ready))
+        .collect()
+}
+
+impl<M: StateMachine> Peer<M> {
+    pub(super) fn set(&mut self, thread: Thread, sleeping: Sleeping) {
+        self.threads.insert(thread, sleeping);
+    }
+
+    /// Ends a step, and lets every thread run that can, until all sleep.
+    pub(super) fn settle(&mut self, now: Instant) {
+        loop {
+            self.notify(None);
+            self.speak();
+            self.go_on_after_disk(now);
+            let ready: Vec<Thread> = self
+                .threads
+                .iter()
+                .filter(|(_, sleeping)| sleeping.can_run(now))
+                .map(|(thread, _)| *thread)
+                .collect();
+            if ready.is_empty() {
+                break;
+            }
+            let thread = ready[self.draw() as usize % ready.len()];
+            self.run(thread, now);
+        }
+        self.rules.check_invariants();
+    }
+
+    fn run(&mut self, thread: Thread, now: Instant) {
+        match thread {
+            Thread::Election => {
+                let due = self.rules.election_due(now);
+                if let Some(round) = self.found(thread, due, now) {
+                    self.round = Some(round);
+                    self.set(thread, Sleeping::OnDisk);
+                }
+            }
+            Thread::Writer => {
+                let due = self.rules.writes_due(now);
+                if let Some(work) = self.found(thread, due, now) {
+                    self.writing = Some(work);
+                    self.set(thread, Sleeping::OnDisk);
+                    self.outputs.push(Output::Write);
+                }
+            }
+            Thread::Applier => {
+                let due = self.rules.apply_due(self.applied, now);
+                if let Some(work) = self.found(thread, due, now) {
+                    self.apply(work);
+                }
+            }
+            Thread::To(peer) => {
+                let due = self.rules.replication_due(peer, now);
+                if let Some(send) = self.found(thread, due, now) {
+                    let (request, sent) = Request::of(send);
+                    self.call(peer, request, sent);
+                }
+            }
+        }
+    }
+
+    /// What a thread found: work, or until when it sleeps. It does not hear its own notification.
+    fn found<T>(&mut self, thread: Thread, due: Due<T>, now: Instant) -> Option<T> {
+        self.notify(Some(thread));
+        let sleeping = match due {
+            Due::Now(work) => {
+                self.set(thread, Sleeping::Ready);
+                return Some(work);
+            }
+            Due::At(deadline) => {
+                assert!(deadline > now, "{thread:?} waits for a moment that has passed: a spin");
+                Sleeping::Until(Some(deadline))
+            }
+            Due::WhenWoken => Sleeping::Until(None),
+        };
+        self.set(thread, sleeping);
+        None
+    }
+
+    fn notify(&mut self, except: Option<Thread>) {
+        let wake = self.rules.take_wake();
+        for (thread, sleeping) in &mut self.threads {
+            if Some(*thread) != except
+                && matches!(sleeping, Sleeping::Until(_))
+                && thread.is_woken_by(wake)
+            {
+                *sleeping = Sleeping::Ready;
+            }
+        }
+    }
+
+    /// Answers whatever no longer has to wait for the disk.
+    pub(super) fn speak(&mut self) {
+        let mutations = self.rules.mutations();
+        let answers = self.outbox.extract_if(.., |answer| mutations.has(answer.until));
+        self.outputs.extend(answers.map(|AfterDurable { value: (reply_to, reply), .. }| {
+            Output::Answer { reply_to, reply }
+        }));
+    }
+
+    /// Lets the election thread go on if its own vote is on disk.
+    fn go_on_after_disk(&mut self, now: Instant) {
+        let mutations = self.rules.mutations();
+        if let Some(AfterDurable { value, .. }) =
+            self.round.take_if(|round| mutations.has(round.until))
+        {
+            self.set(Thread::Election, Sleeping::Ready);
+            self.send_round(&value, now);
+        }
+    }
+
+    fn send_round(&mut self, round: &VoteRound, now: Instant) {
+        self.rules.on_own_vote(&round.args, now);
+        self.notify(None);
+        for &voter in &round.voters {
+            self.call(voter, Request::vote(round.args.clone()), Sent::Vote(round.args.clone()));
+        }
+    }
+
+    fn call(&mut self, to: PeerId, request: Request, sent: Sent) {
+        let call = self.next_call;
+        self.next_call += 1;
+        self.calls.insert(call, (to, sent));
+        self.outputs.push(Output::Call { to, call, request });
+    }
+
+    fn apply(&mut self, work: ApplyWork) {
+        match work {
+            ApplyWork::Entries(entries) => {
+                for entry in &entries {
+                    self.served.apply(entry);
+                    self.applied = entry.id.index;
+                }
+                self.snapshot_if_due(self.applied);
+            }
+            ApplyWork::Restore(snapshot) => {
+                self.served.restore(&snapshot);
+                self.applied = snapshot.meta.last_included.index;
+            }
+            ApplyWork::MakeRoom(applied) if self.snapshot_log_bytes.is_some() => {
+                self.snapshot(applied);
+            }
+            ApplyWork::MakeRoom(_) => {}
+            ApplyWork::ServeReads { through } => self.served.serve_reads(through),
+            ApplyWork::FailReads { through } => {
+                self.served.fail_reads(through, self.rules.leader());
+            }
+        }
+    }
+
+    fn snapshot_if_due(&mut self, applied: Index) {
+        let is_due = |limit| self.rules.log().entries_bytes() > limit;
+        if self.snapshot_log_bytes.is_some_and(is_due) {
+            self.snapshot(applied);
+        }
+    }
+
+    fn snapshot(&mut self, applied: Index) {
+        let Some(meta) = self.rules.snapshot_meta(applied) else { return };
+        // One that cannot be written is not taken; the log stays.
+        if let Ok(staged) = self.stage.write_all(meta, &self.served.machine.snapshot()) {
+            drop(self.rules.compact(staged));
+        }
+    }
+
+    /// The next number that decides an order (Marsaglia's xorshift, 2003).
+    fn draw(&mut self) -> u64 {
+        self.order ^= self.order << 13;
+        self.order ^= self.order >> 7;
+        self.order ^= self.order << 17;
+        self.order
+    }
+}

@@ -1,0 +1,85 @@
+//! What one seed's world is like: how large, how bad, how slow.
+
+use std::time::Duration;
+
+use oarlock_kvserver::Limits;
+
+use crate::random::Random;
+
+/// The constants of one run.
+#[derive(Clone, Debug)]
+pub(crate) struct Character {
+    /// How many peers.
+    pub(crate) size: u64,
+    /// How many clerks, and how many requests each has under way at most.
+    pub(crate) clerks: usize,
+    pub(crate) window: usize,
+    /// The longest pause of a clerk between requests.
+    pub(crate) think: Duration,
+    /// Out of a thousand messages, so many are lost, doubled, or slow.
+    pub(crate) lost: u64,
+    pub(crate) doubled: u64,
+    pub(crate) slow: u64,
+    /// The longest delay of a slow message, and of any other.
+    pub(crate) slow_max: Duration,
+    pub(crate) delay_max: Duration,
+    /// When a call that is not answered is over for its caller.
+    pub(crate) call_timeout: Duration,
+    /// The longest a write to the disk takes that does not stall.
+    pub(crate) write_max: Duration,
+    /// Out of a thousand writes, so many stall, for this long at most.
+    pub(crate) stalls: u64,
+    pub(crate) stall_max: Duration,
+    /// The longest pause between two faults.
+    pub(crate) fault_gap: Duration,
+    /// How long commands wait for each other at a leader.
+    pub(crate) linger: Duration,
+    /// What can go wrong: parts of each kind, in the order of [`crate::faults`].
+    pub(crate) faults: [u64; 10],
+    pub(crate) segment_bytes: u64,
+    pub(crate) snapshot_log_bytes: u64,
+    pub(crate) limits: Limits,
+    /// How many disks may die for good: fewer than half.
+    pub(crate) dead_disks_max: usize,
+}
+
+impl Character {
+    pub(crate) fn of(seed: u64) -> Self {
+        let mut random = Random::new(seed ^ 0x00c0_ffee);
+        let random = &mut random;
+        let size = random.pick(&[1, 2, 3, 3, 3, 4, 5, 5]);
+        let tiny_sessions = random.chance(150);
+        let ms = Duration::from_millis;
+        Self {
+            size,
+            clerks: random.pick(&[1, 2, 4, 6]),
+            window: random.pick(&[1, 1, 4]),
+            think: ms(random.pick(&[20, 100, 400])),
+            lost: random.pick(&[0, 10, 50, 100]),
+            doubled: random.pick(&[0, 30, 100]),
+            slow: random.pick(&[0, 20, 80, 200]),
+            slow_max: ms(random.pick(&[200, 700, 3000])),
+            delay_max: ms(random.pick(&[1, 5, 30])),
+            call_timeout: ms(random.pick(&[400, 1000, 5000, 5000])),
+            write_max: ms(random.pick(&[1, 5, 25])),
+            stalls: random.pick(&[0, 5, 20]),
+            stall_max: ms(random.pick(&[300, 900, 3000])),
+            fault_gap: ms(random.pick(&[300, 1000, 3000])),
+            linger: ms(random.pick(&[0, 0, 0, 1])),
+            faults: std::array::from_fn(|_| random.pick(&[0, 1, 1, 3])),
+            segment_bytes: random.pick(&[8 << 10, 16 << 10, 64 << 10]),
+            snapshot_log_bytes: random.pick(&[300, 1000, 4000, 20_000]),
+            limits: if tiny_sessions {
+                Limits { sessions: 3, answers_per_session: 8, ..Limits::default() }
+            } else {
+                Limits::default()
+            },
+            dead_disks_max: if random.chance(100) { (size as usize - 1) / 2 } else { 0 },
+        }
+    }
+
+    /// Whether sessions may be evicted, so that requests are refused.
+    pub(crate) fn evicts(&self) -> bool {
+        self.limits != Limits::default()
+    }
+}

@@ -1,0 +1,246 @@
+//! A whole cluster, its clerks and its clock, and what each event does.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use oarlock_kvserver::KvReply;
+use oarlock_linearizability::History;
+use oarlock_raft::simulation::Output;
+use oarlock_raft::{Index, PeerId};
+use parking_lot::Mutex;
+
+use crate::character::Character;
+use crate::clerk::{Asking, Clerk};
+use crate::counts::Counts;
+use crate::invariant::Checks;
+use crate::log_check::LogBook;
+use crate::mistake::Mistake;
+use crate::node::{Node, Running};
+use crate::oracle::Oracle;
+use crate::random::Random;
+use crate::schedule::{Event, Schedule};
+use crate::term_check::TermBook;
+use crate::trace::Trace;
+
+/// A reply of a node, on its way out: node, request, attempt.
+pub(crate) type Said = (PeerId, u64, u32, KvReply);
+
+/// Everything there is.
+pub(crate) struct World {
+    pub(crate) character: Character,
+    pub(crate) mistake: Option<Mistake>,
+    pub(crate) random: Random,
+    pub(crate) start: Instant,
+    pub(crate) now: Instant,
+    pub(crate) schedule: Schedule,
+    pub(crate) nodes: BTreeMap<PeerId, Node>,
+    /// Directed links that are cut.
+    pub(crate) cut: BTreeSet<(PeerId, PeerId)>,
+    /// When the last message on each link arrives, once faults are over.
+    pub(crate) last_arrival: BTreeMap<(PeerId, PeerId), Instant>,
+    /// Faults are over.
+    pub(crate) healed: bool,
+    pub(crate) clerks: Vec<Clerk>,
+    pub(crate) asking: BTreeMap<u64, Asking>,
+    pub(crate) next_op: u64,
+    /// The last index that any clerk has seen the effect of.
+    pub(crate) seen: Index,
+    pub(crate) said: Arc<Mutex<Vec<Said>>>,
+    pub(crate) history: History,
+    pub(crate) oracle: Oracle,
+    pub(crate) book: LogBook,
+    pub(crate) terms: TermBook,
+    pub(crate) checks: Checks,
+    pub(crate) counts: Counts,
+    pub(crate) trace: Trace,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, mistake: Option<Mistake>, prints: bool) -> Self {
+        // The storage engine draws its salts from this generator of the thread.
+        fastrand::seed(seed);
+        let start = Instant::now();
+        let character = Character::of(seed);
+        let mut random = Random::new(seed);
+        let nodes = (1..=character.size).map(PeerId).map(|id| (id, Node::new(id))).collect();
+        let clerks =
+            (0..character.clerks).map(|_| Clerk::new(random.next(), character.think)).collect();
+        let mut world = Self {
+            character,
+            mistake,
+            random,
+            start,
+            now: start,
+            schedule: Schedule::default(),
+            nodes,
+            cut: BTreeSet::new(),
+            last_arrival: BTreeMap::new(),
+            healed: false,
+            clerks,
+            asking: BTreeMap::new(),
+            next_op: 1,
+            seen: 0,
+            said: Arc::default(),
+            history: History::default(),
+            oracle: Oracle::default(),
+            book: LogBook::default(),
+            terms: TermBook::default(),
+            checks: Checks::default(),
+            counts: Counts::default(),
+            trace: Trace::new(prints),
+        };
+        world.note("SEED", &[seed], format_args!("seed {seed}: {:?}", world.character.clone()));
+        world.begin();
+        world
+    }
+
+    fn begin(&mut self) {
+        for node in self.ids() {
+            if let Some(unmade) = self.mistake.and_then(Mistake::unmade) {
+                self.nodes[&node].disk.leave_unmade(unmade);
+            }
+            let pause = self.random.micros(0, 20_000);
+            self.after(pause, Event::Start { node });
+        }
+        for clerk in 0..self.clerks.len() {
+            let pause = self.random.micros(0, 200_000);
+            self.after(pause, Event::ClerkActs { clerk });
+        }
+        self.after(Duration::ZERO, Event::Fault);
+    }
+
+    /// Lets everything happen until `end`.
+    pub(crate) fn run_until(&mut self, end: Instant) {
+        while let Some((at, event)) = self.schedule.pop(end) {
+            self.now = self.now.max(at);
+            self.happen(event);
+        }
+        self.now = end;
+    }
+
+    fn happen(&mut self, event: Event) {
+        // What comes to a paused process waits for it.
+        if let Some(node) = self.concerns(&event)
+            && self.nodes[&node].is_paused(self.now)
+        {
+            let running = self.nodes[&node].running.as_ref().expect("only who runs is paused");
+            let until = running.paused_until.expect("it is paused");
+            return self.schedule.at(until, event);
+        }
+        self.counts.events += 1;
+        match event {
+            Event::Request { from, to, life, call, until, request } => {
+                self.request_arrives((from, life, call), to, until, request);
+            }
+            Event::Outcome { from, to, life, call, request, reply } => {
+                if self.is_alive(to, life) {
+                    self.outcome_arrives(from, to, call, &request, reply.as_ref());
+                }
+            }
+            Event::Written { node, life } if self.is_alive(node, life) => self.finish_write(node),
+            Event::Timer { node, life } if self.is_alive(node, life) => self.timer_rings(node),
+            Event::Written { .. } | Event::Timer { .. } => {}
+            Event::ClerkActs { clerk } => self.clerk_acts(clerk),
+            Event::Asked { node, op, attempt, request } => {
+                if self.nodes[&node].running.is_some() {
+                    self.node_is_asked(node, op, attempt, &request);
+                }
+            }
+            Event::Answered { node, op, attempt, reply } => {
+                self.clerk_hears(node, op, attempt, &reply);
+            }
+            Event::Impatient { op, attempt } => self.clerk_is_impatient(op, attempt),
+            Event::Fault => self.fault(),
+            Event::Start { node } => self.start_node(node),
+            Event::Reconnect => self.cut.clear(),
+            Event::Room { node } => self.nodes[&node].disk.set_capacity(None),
+        }
+    }
+
+    /// Whose process an event happens in, if that runs.
+    fn concerns(&self, event: &Event) -> Option<PeerId> {
+        match *event {
+            Event::Request { to, .. } => Some(to),
+            Event::Outcome { to, life, .. } if self.is_alive(to, life) => Some(to),
+            Event::Written { node, life } | Event::Timer { node, life }
+                if self.is_alive(node, life) =>
+            {
+                Some(node)
+            }
+            Event::Asked { node, .. } => Some(node),
+            _ => None,
+        }
+    }
+
+    /// Does what a peer wants done after a step, and checks it.
+    pub(crate) fn after_step(&mut self, node: PeerId) {
+        self.check_step(node);
+        for output in self.running(node).peer.take_outputs() {
+            match output {
+                Output::Call { to, call, request } => self.call(node, to, call, request),
+                Output::Answer { reply_to, reply } => self.answer(node, reply_to, reply),
+                Output::Silence { reply_to } => self.keep_silent(node, reply_to),
+                Output::Write => self.begin_write(node),
+            }
+        }
+        let said = std::mem::take(&mut *self.said.lock());
+        for (node, op, attempt, reply) in said {
+            for _ in 0..self.copies() {
+                let delay = self.delay();
+                let reply = reply.clone();
+                self.after(delay, Event::Answered { node, op, attempt, reply });
+            }
+        }
+        self.set_timer(node);
+    }
+
+    fn timer_rings(&mut self, node: PeerId) {
+        let now = self.now;
+        let running = self.running(node);
+        // One that is earlier was set after it, and rang instead.
+        if running.timer.is_some_and(|timer| timer <= now) {
+            running.timer = None;
+            running.peer.wake(now);
+            self.after_step(node);
+        }
+    }
+
+    fn set_timer(&mut self, node: PeerId) {
+        let (now, life) = (self.now, self.nodes[&node].life);
+        let running = self.running(node);
+        let Some(at) = running.peer.wakes_at() else { return };
+        if running.timer.is_none_or(|timer| at < timer) {
+            running.timer = Some(at);
+            self.schedule.at(at.max(now), Event::Timer { node, life });
+        }
+    }
+
+    pub(crate) fn is_alive(&self, node: PeerId, life: u64) -> bool {
+        self.nodes[&node].running.is_some() && self.nodes[&node].life == life
+    }
+
+    pub(crate) fn node(&mut self, node: PeerId) -> &mut Node {
+        self.nodes.get_mut(&node).expect("a known node")
+    }
+
+    pub(crate) fn running(&mut self, node: PeerId) -> &mut Running {
+        self.node(node).running.as_mut().expect("only asked of a node that runs")
+    }
+
+    pub(crate) fn ids(&self) -> Vec<PeerId> {
+        self.nodes.keys().copied().collect()
+    }
+
+    pub(crate) fn any_node(&mut self) -> PeerId {
+        PeerId(1 + self.random.below(self.character.size))
+    }
+
+    pub(crate) fn after(&mut self, pause: Duration, event: Event) {
+        self.schedule.at(self.now + pause, event);
+    }
+
+    pub(crate) fn note(&mut self, topic: &str, numbers: &[u64], text: std::fmt::Arguments<'_>) {
+        self.trace.note(self.now - self.start, topic, numbers, text);
+    }
+}
