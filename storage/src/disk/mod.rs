@@ -225,7 +225,11 @@ impl DiskPersister {
                 removed = true;
             }
         }
-        if removed { self.files.sync_dir() } else { Ok(()) }
+        if removed {
+            self.files.sync_dir()?;
+            self.wal.purge_is_durable();
+        }
+        Ok(())
     }
 }
 

@@ -107,7 +107,12 @@ fn make_durable(
     let closed: VecDeque<Closed> = log
         .closed
         .iter()
-        .map(|segment| Closed { number: segment.head.number, last_index: segment.last_index })
+        .map(|segment| Closed {
+            number: segment.head.number,
+            last_index: segment.last_index,
+            // Entries may be parts of its map, and nothing may change under them.
+            is_reusable: false,
+        })
         .collect();
     let wal = Wal::new(Arc::clone(files), segment_bytes, options.prepare_spares, closed, active);
     Ok(Durable { wal, vote })

@@ -63,6 +63,17 @@ impl Filling {
         Ok(Self { name, file, file_bytes, at: 0 })
     }
 
+    /// Takes a file that is as long already, and is to hold zeros instead of what it held.
+    pub(crate) fn again(
+        files: &Files,
+        name: String,
+        file_bytes: u64,
+    ) -> Result<Self, StorageError> {
+        let file = files.open(&name, OpenMode::Write)?;
+        assert_eq!(file.len()?, file_bytes, "only whole segments are used again");
+        Ok(Self { name, file, file_bytes, at: 0 })
+    }
+
     /// Writes the next piece; the step may be made again if it fails.
     pub(crate) fn write_step(&mut self) -> Result<(), StorageError> {
         let to = self.file_bytes.min(self.at + ZERO_SYNC_BYTES);
@@ -151,6 +162,11 @@ impl Segment {
         files.sync_dir()?;
         let end = (HEAD_BYTES as u64, head.first_batch, head.previous_chain);
         Ok(Self::new(file.renamed(files, &name), head, end))
+    }
+
+    /// How long its file is.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        self.file_bytes
     }
 
     /// The number of the next batch.

@@ -5,6 +5,9 @@
 //! here, where no promise depends on it. The thread then tries again, once in a while, until there
 //! is space. What is ready is a reserve meanwhile: for what must be written all the same, and, on
 //! loan, for the snapshot whose end gives space back.
+//!
+//! Segments that the log has done with are used again, filled with zeros like new ones: what they
+//! stand on is the file system's already, and mostly in memory.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,6 +23,9 @@ use crate::StorageError;
 
 /// How many are kept ready for a log that grows.
 pub(crate) const SPARES_MAX: usize = 2;
+
+/// How many segments that the log has done with are kept to be used again.
+const USED_MAX: usize = 4;
 
 /// How long after a failure for want of space the next try is made.
 const RETRY_AFTER: Duration = Duration::from_millis(if cfg!(test) { 5 } else { 500 });
@@ -53,6 +59,8 @@ struct Shared {
 struct State {
     /// Names and files, oldest first.
     ready: VecDeque<(String, File)>,
+    /// Names of files to make spares of, full of what they held.
+    used: VecDeque<String>,
     /// How many are still to be made, the one in the making included.
     missing: usize,
     /// How many of those that are ready are not to be lent.
@@ -145,6 +153,26 @@ impl Spares {
         self.shared.state.lock().kept = count;
     }
 
+    /// How many files that nobody needs any more are welcome. None while there is little space:
+    /// then it is to be had by removing them.
+    pub(crate) fn used_wanted(&self) -> usize {
+        let state = self.shared.state.lock();
+        let is_scarce = state.short.is_some() || state.loans > 0 || state.is_over;
+        if is_scarce { 0 } else { USED_MAX.saturating_sub(state.used.len()) }
+    }
+
+    /// Takes over a file of a spare's length, called `name`, which is overwritten from now on: that
+    /// it has no other name must be durable.
+    pub(crate) fn give(&self, name: String) {
+        let mut state = self.shared.state.lock();
+        if state.loans == 0 {
+            state.used.push_back(name);
+        } else {
+            drop(state);
+            self.shared.remove(&name);
+        }
+    }
+
     /// A way to borrow their space.
     pub(crate) fn lender(&self) -> Lender {
         Lender(Arc::clone(&self.shared))
@@ -174,7 +202,7 @@ impl Lender {
     /// on until one is ready again, the log counts as short of space.
     pub(crate) fn lend(&self) -> Loan {
         let shared = &self.0;
-        let lent: Vec<_> = {
+        let (lent, used): (Vec<_>, _) = {
             let mut state = shared.state.lock();
             state.loans += 1;
             shared.give_way.store(true, Ordering::Relaxed);
@@ -188,8 +216,11 @@ impl Lender {
             while state.is_filling {
                 shared.changed.wait(&mut state);
             }
-            lent.into()
+            (lent.into(), std::mem::take(&mut state.used))
         };
+        for name in used {
+            shared.remove(&name);
+        }
         for (name, file) in lent {
             // The space is free when nobody has the file open any more.
             drop(file);
@@ -273,7 +304,11 @@ impl Shared {
     /// but not what a failed sync leaves.
     fn fill(&self, filling: &mut Option<Filling>, number: u64) -> Result<bool, StorageError> {
         if filling.is_none() {
-            *filling = Some(Filling::begin(&self.files, name(number), self.file_bytes)?);
+            let used = self.state.lock().used.pop_front();
+            *filling = Some(match used {
+                Some(used) => Filling::again(&self.files, used, self.file_bytes)?,
+                None => Filling::begin(&self.files, name(number), self.file_bytes)?,
+            });
         }
         let file = filling.as_mut().expect("it was just begun");
         while !file.is_full() {

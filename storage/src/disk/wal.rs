@@ -28,6 +28,8 @@ pub(crate) struct Closed {
     pub(crate) number: u64,
     /// The last index of the log when the segment was closed.
     pub(crate) last_index: u64,
+    /// Its file may become a spare: it is as long as one, and nobody has mapped it.
+    pub(crate) is_reusable: bool,
 }
 
 /// The write-ahead log.
@@ -41,6 +43,8 @@ pub(crate) struct Wal {
     active: Segment,
     /// A zero-filled file for the next segment, its name and its length, once one is needed.
     next: Option<(String, File, u64)>,
+    /// What segments that were removed are called until the removal is durable.
+    purged: Vec<String>,
     buffer: Vec<u8>,
 }
 
@@ -53,9 +57,16 @@ impl Wal {
         active: Segment,
     ) -> Self {
         let spares = prepare_spares.then(|| Spares::new(Arc::clone(&files), segment_bytes));
-        let next = None;
-        let mut wal =
-            Self { files, segment_bytes, spares, closed, active, next, buffer: Vec::new() };
+        let mut wal = Self {
+            files,
+            segment_bytes,
+            spares,
+            closed,
+            active,
+            next: None,
+            purged: Vec::new(),
+            buffer: Vec::new(),
+        };
         wal.prepare_ahead();
         wal
     }
@@ -166,7 +177,11 @@ impl Wal {
         };
         let new = Segment::publish(&self.files, &aside, file, &head)?;
         self.active.seal()?;
-        self.closed.push_back(Closed { number: self.active.number, last_index: state.last_index });
+        self.closed.push_back(Closed {
+            number: self.active.number,
+            last_index: state.last_index,
+            is_reusable: self.active.file_bytes() == self.segment_bytes,
+        });
         self.active = new;
         // A log that needed one segment more is likely to need others, and soon.
         if let Some(spares) = &mut self.spares {
@@ -213,18 +228,35 @@ impl Wal {
     }
 
     /// Removes the oldest segments as long as the log up to `floor` covers what is in them. Their
-    /// names are gone for good after the next sync of the directory. Returns whether any were.
+    /// names are gone for good after the next sync of the directory, of which
+    /// [`purge_is_durable`](Self::purge_is_durable) is to be told. Returns whether any were.
     ///
     /// Oldest first and one by one: should a crash undo some of the removals, what is left of the
     /// old segments is recognised as no longer needed.
     pub(crate) fn purge(&mut self, floor: u64) -> Result<bool, StorageError> {
+        let mut wanted = self.spares.as_ref().map_or(0, Spares::used_wanted);
         let mut purged = false;
         while let Some(oldest) = self.closed.front().filter(|oldest| oldest.last_index <= floor) {
-            self.files.unlink(&segment::name(oldest.number))?;
+            let name = segment::name(oldest.number);
+            if oldest.is_reusable && wanted > 0 {
+                let used = format!("used-{}.tmp", oldest.number);
+                self.files.rename(&name, &used)?;
+                self.purged.push(used);
+                wanted -= 1;
+            } else {
+                self.files.unlink(&name)?;
+            }
             self.closed.pop_front();
             purged = true;
         }
         Ok(purged)
+    }
+
+    /// No crash brings back the names of what was purged: only now may the files be overwritten.
+    pub(crate) fn purge_is_durable(&mut self) {
+        for name in self.purged.drain(..) {
+            self.spares.as_ref().expect("they wanted it").give(name);
+        }
     }
 }
 

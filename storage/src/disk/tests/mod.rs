@@ -15,6 +15,7 @@ mod repair_crash;
 mod restart;
 mod spares;
 mod tree;
+mod used;
 mod workload;
 
 use std::path::Path;

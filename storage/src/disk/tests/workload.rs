@@ -1,7 +1,7 @@
 //! Workloads for the engine, and the model that says what it must hold after each step.
 
-use super::open;
-use crate::disk::DiskPersister;
+use super::{open_with, options};
+use crate::disk::{DiskOptions, DiskPersister};
 use crate::fs::sim::SimFs;
 use crate::{Batch, Entry, EntryId, HardState, Persister, Recovered, SnapshotMeta, StorageError};
 
@@ -188,12 +188,17 @@ impl Progress {
 
 /// Runs `steps` on `fs` until one fails.
 pub(super) fn run(fs: &SimFs, steps: &[Step]) -> Progress {
+    run_with(fs, &options(), steps)
+}
+
+/// The same with other options.
+pub(super) fn run_with(fs: &SimFs, options: &DiskOptions, steps: &[Step]) -> Progress {
     let mut progress = Progress::default();
-    let Ok(mut persister) = open(fs) else { return progress };
+    let Ok(mut persister) = open_with(fs, options) else { return progress };
     for step in steps {
         if matches!(step, Step::Restart) {
             drop(persister);
-            match open(fs) {
+            match open_with(fs, options) {
                 Ok(opened) => persister = opened,
                 Err(_) => return progress,
             }

@@ -1,0 +1,127 @@
+//! Segments that the log has done with become spares: full of zeros again, and never before a crash
+//! can no longer bring them back.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::workload::{Model, run_with};
+use super::{DIR, open, open_with, options};
+use crate::disk::files::Files;
+use crate::disk::spare::Spares;
+use crate::disk::{DiskOptions, DiskPersister};
+use crate::fs::OpenMode;
+use crate::fs::sim::{Fault, SimFs};
+use crate::{Batch, Entry, EntryId, Persister, SnapshotMeta};
+
+use super::workload::{Step, random_steps};
+
+fn with_spares() -> DiskOptions {
+    DiskOptions { prepare_spares: true, ..options() }
+}
+
+fn used(fs: &SimFs) -> usize {
+    fs.contents().keys().filter(|name| name.starts_with("used-")).count()
+}
+
+/// Appends `count` entries that fill a quarter of a segment each.
+fn append(persister: &mut DiskPersister, last: &mut u64, count: u64) {
+    for _ in 0..count {
+        *last += 1;
+        let entry =
+            Entry { id: EntryId::new(*last, 1), tag: 0, data: vec![*last as u8; 900].into() };
+        persister.persist(&Batch { entries: vec![entry], ..Batch::default() }).unwrap();
+    }
+}
+
+fn snapshot(persister: &mut DiskPersister, last: u64) {
+    let meta = SnapshotMeta { last_included: EntryId::new(last, 1), ..SnapshotMeta::default() };
+    let staged = persister.snapshot_stage().write_all(meta, b"all of it").unwrap();
+    persister.save_state_and_snapshot(&Batch::default(), staged).unwrap();
+}
+
+#[test]
+fn a_compacted_log_goes_round_in_the_files_it_has() {
+    let fs = SimFs::new();
+    let mut persister = open_with(&fs, &with_spares()).unwrap();
+    persister.load();
+    let mut last = 0;
+    let mut files_max = 0;
+    for round in 0..12 {
+        append(&mut persister, &mut last, 16);
+        snapshot(&mut persister, last);
+        if round > 2 {
+            assert!(used(&fs) > 0, "what was purged in round {round} is kept");
+        }
+        files_max = files_max.max(fs.contents().len());
+    }
+    assert!(files_max < 25, "{files_max} files");
+    append(&mut persister, &mut last, 3);
+    drop(persister);
+    let mut found = open(&fs.after_power_cut(|| false)).unwrap();
+    let found = found.load();
+    assert_eq!(found.snapshot.unwrap().meta.last_included.index, last - 3);
+    assert_eq!(found.entries.len(), 3);
+}
+
+#[test]
+fn a_used_file_comes_back_full_of_zeros() {
+    let fs = SimFs::new();
+    let files = Arc::new(Files::new(Arc::new(fs.clone()), Path::new(DIR)));
+    let file = files.open("used-7.tmp", OpenMode::Create).unwrap();
+    file.write_at(&[7; 8192], 0).unwrap();
+    let mut spares = Spares::new(Arc::clone(&files), 8192);
+    assert!(spares.used_wanted() > 1);
+    spares.give("used-7.tmp".to_owned());
+    spares.prepare(2);
+    let (name, file) = spares.take().unwrap();
+    assert_eq!(name, "used-7.tmp");
+    assert_eq!(file.read_at(0, 8192).unwrap(), [0; 8192]);
+    let (name, _) = spares.take().unwrap();
+    assert!(name.starts_with("spare-"), "{name}");
+    let zeros = fs.after_power_cut(|| false);
+    drop(spares);
+    assert!(zeros.content("used-7.tmp").is_none_or(|content| content == [0; 8192]), "durably");
+}
+
+#[test]
+fn when_space_is_scarce_nothing_is_kept_to_be_used_again() {
+    let fs = SimFs::new();
+    let files = Arc::new(Files::new(Arc::new(fs.clone()), Path::new(DIR)));
+    let make = |name: &str| {
+        let file = files.open(name, OpenMode::Create).unwrap();
+        file.write_at(&[7; 8192], 0).unwrap();
+        name.to_owned()
+    };
+    let mut spares = Spares::new(Arc::clone(&files), 8192);
+    spares.give(make("used-1.tmp"));
+    let loan = spares.lender().lend();
+    assert_eq!((spares.used_wanted(), used(&fs)), (0, 0), "what was kept is lent");
+    spares.give(make("used-2.tmp"));
+    assert_eq!(used(&fs), 0, "nor is anything kept meanwhile");
+    drop(loan);
+    assert!(spares.used_wanted() > 0);
+    spares.give(make("used-3.tmp"));
+    spares.prepare(1);
+    assert_eq!(spares.take().unwrap().0, "used-3.tmp");
+}
+
+#[test]
+fn a_crash_with_the_thread_at_work_leaves_the_old_state_or_the_new() {
+    let mut random = fastrand::Rng::with_seed(11);
+    let mut reused = 0;
+    for seed in 0..400 {
+        let steps: Vec<Step> = random_steps(seed, 60);
+        let fs = SimFs::new();
+        fs.plan(random.u64(20..500), Fault::Crash);
+        let progress = run_with(&fs, &with_spares(), &steps);
+        reused += used(&fs);
+        for survives in [0, 50, 100] {
+            let crashed = fs.after_power_cut(|| random.u8(..100) < survives);
+            let found = open(&crashed).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+            let found = { found }.load();
+            let found = Model::of(&found);
+            assert!(progress.allows(&found), "seed {seed}: found {found:#?} of {progress:#?}");
+        }
+    }
+    assert!(reused > 50, "only {reused} used segments were on the disk");
+}
