@@ -44,6 +44,7 @@
 //!     members: BTreeMap::from([(id, "127.0.0.1:0".to_owned())]),
 //!     dir: dir.path().join("node-1"),
 //!     cluster_id: None,
+//!     joins: false,
 //! };
 //! let node = Node::start(&site, Counter::default(), ReplicatedOptions::default())?;
 //! node.wait_for_leader((0, None), std::time::Instant::now() + std::time::Duration::from_secs(5));
@@ -57,9 +58,9 @@ mod site;
 
 pub use node::Node;
 pub use oarlock_raft::{
-    Configuration, Entry, EntryId, Index, Options, PeerId, PeerStatus, Peers, Raft, ReadError,
-    Replicated, ReplicatedOptions, RestoreError, RoleName, StateMachine, Status, Stopped,
-    SubmitError, Term,
+    Change, ChangeError, Cluster, Configuration, Entry, EntryId, Index, Options, PeerId,
+    PeerStatus, Peers, Raft, ReadError, Replicated, ReplicatedOptions, RestoreError, RoleName,
+    StateMachine, Status, Stopped, SubmitError, Term,
 };
 pub use oarlock_rpc::codec::Wire;
 pub use site::{Site, SiteListener, SiteOptions, StartError, listen};

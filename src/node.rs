@@ -25,8 +25,9 @@ impl<M: StateMachine> Node<M> {
         machine: M,
         options: ReplicatedOptions,
     ) -> Result<Self, StartError> {
-        let (peers, persister, listener) = Site::prepare(site)?.split();
-        let replicated = Replicated::open(site.id, peers, Box::new(persister), machine, options)?;
+        let (cluster, persister, listener) = Site::prepare(site)?.split();
+        let replicated =
+            Replicated::open_in(site.id, cluster, Box::new(persister), machine, options)?;
         let service = Router::new().with("Raft", replicated.service());
         let server = listener.serve(Arc::new(service))?;
         Ok(Self { replicated, server })

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use oarlock_raft::{OpenError, PeerId, Peers};
+use oarlock_raft::{Cluster, Configuration, Connect, OpenError, PeerId};
 use oarlock_rpc::tcp::{EndOptions, Identity, ServerOptions, TcpEnd, TcpServer};
 use oarlock_rpc::{End, Service};
 use oarlock_storage::{DiskOptions, DiskPersister, StorageError};
@@ -21,13 +21,21 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct SiteOptions {
     /// This node's number; not 0.
     pub id: PeerId,
-    /// Where each member of the cluster listens for the others, this node included: `host:port`.
+    /// Where each member of the cluster listens for the others, this node included: `host:port`, and
+    /// where it listens for clients behind a slash, if that shall be known.
+    ///
+    /// They found the cluster. Later its log says who the members are, and where; an address given
+    /// here goes before the one it says, so that a member can move.
     pub members: BTreeMap<PeerId, String>,
     /// This node's directory; made if it does not exist.
     pub dir: PathBuf,
     /// The cluster's number. `None` takes what the directory says, or makes one of the members of a
     /// new cluster.
     pub cluster_id: Option<u64>,
+    /// Whether this node is to join a cluster that is there already, and founds none: then it waits
+    /// until a leader contacts it. Of `members` only its own address is used to begin with, and a
+    /// new directory needs the `cluster_id`.
+    pub joins: bool,
 }
 
 /// A node that could not be started. Nothing was changed.
@@ -59,8 +67,8 @@ pub enum StartError {
 pub struct Site {
     /// Which node of which cluster.
     pub identity: Identity,
-    /// The ends to the other members.
-    pub peers: Peers,
+    /// Who its members are, to begin with, and the way to reach whoever comes.
+    pub cluster: Cluster,
     /// The directory.
     pub persister: DiskPersister,
     listener: TcpListener,
@@ -77,26 +85,49 @@ impl Site {
                 "node {me} is not among the members {known}; ids begin at 1"
             )));
         };
-        let listener = listen(address)?;
+        let listener = listen(peer_address(address))?;
         let persister = DiskPersister::open(&options.dir, disk_options(options)?)?;
         let identity = Identity { cluster_id: persister.cluster_id(), node_id: me.0 };
-        let others = options.members.iter().filter(|(peer, _)| **peer != me);
-        let peers = others
-            .map(|(&peer, address)| {
-                let mut options = EndOptions::peer(address, identity, peer.0);
-                options.call_timeout = CALL_TIMEOUT;
-                let end = TcpEnd::connect(options).map_err(StartError::Thread)?;
-                Ok((peer, Arc::new(end) as Arc<dyn End>))
-            })
-            .collect::<Result<Peers, StartError>>()?;
-        Ok(Self { identity, peers, persister, listener })
+        let initial = if options.joins {
+            Configuration::default()
+        } else {
+            Configuration::of_voters_at(options.members.clone())
+        };
+        let dial = Dial { identity, moved: options.members.clone() };
+        let cluster = Cluster { initial, connect: Arc::new(dial) };
+        Ok(Self { identity, cluster, persister, listener })
     }
 
     /// Takes the site apart: what the service is opened with, and what serves it afterwards.
-    pub fn split(self) -> (Peers, DiskPersister, SiteListener) {
+    pub fn split(self) -> (Cluster, DiskPersister, SiteListener) {
         let listener = SiteListener { identity: self.identity, listener: self.listener };
-        (self.peers, self.persister, listener)
+        (self.cluster, self.persister, listener)
     }
+}
+
+/// Dials members, where this node was told that they are, or where the configuration says.
+struct Dial {
+    identity: Identity,
+    moved: BTreeMap<PeerId, String>,
+}
+
+impl Connect for Dial {
+    fn connect(&self, peer: PeerId, address: &str) -> Option<Arc<dyn End>> {
+        let address = peer_address(self.moved.get(&peer).map_or(address, String::as_str));
+        if address.is_empty() {
+            return None;
+        }
+        let mut options = EndOptions::peer(address, self.identity, peer.0);
+        options.call_timeout = CALL_TIMEOUT;
+        let end = TcpEnd::connect(options);
+        let end = end.map_err(|error| log::error!(target: "NETW", "to node {peer}: {error}"));
+        Some(Arc::new(end.ok()?))
+    }
+}
+
+/// A member's own address, without that of its clients.
+fn peer_address(address: &str) -> &str {
+    address.split_once('/').map_or(address, |(peer, _)| peer)
 }
 
 /// The address of a node that does not answer yet.
@@ -126,13 +157,20 @@ pub fn listen(address: &str) -> Result<TcpListener, StartError> {
 
 fn disk_options(options: &SiteOptions) -> Result<DiskOptions, StartError> {
     let stored = DiskPersister::read_identity(&options.dir)?.map(|identity| identity.cluster_id);
-    let cluster_id = options.cluster_id.or(stored).unwrap_or_else(|| derived_cluster_id(options));
+    let known = options.cluster_id.or(stored);
+    if known.is_none() && options.joins {
+        return Err(StartError::Members(
+            "a node that joins a cluster must be told its number: cluster_id".to_owned(),
+        ));
+    }
+    let cluster_id = known.unwrap_or_else(|| derived_cluster_id(options));
     Ok(DiskOptions { cluster_id: Some(cluster_id), ..DiskOptions::new(options.id.0) })
 }
 
 /// A number for a new cluster that all its members find by themselves: of who is in it, and where.
 fn derived_cluster_id(options: &SiteOptions) -> u64 {
-    let members = options.members.iter().map(|(id, address)| format!("{id}={address}"));
+    let members =
+        options.members.iter().map(|(id, address)| format!("{id}={}", peer_address(address)));
     let members = members.collect::<Vec<_>>().join(",");
     // The upper half tells it from numbers people choose, and keeps it from being 0.
     1 << 32 | u64::from(crc32fast::hash(members.as_bytes()))

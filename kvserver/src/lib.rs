@@ -43,4 +43,4 @@ pub use op::{
 pub use request::{ClientId, KV_REQUEST, KV_STATUS, KvCall, KvReply, REQUEST_BYTES_MAX, Request};
 pub use server::{KvOptions, KvServer};
 pub use session::{Limits, Refused};
-pub use status::{MemberStatus, NodeRole, NodeStatus};
+pub use status::{MemberRole, MemberStatus, NodeRole, NodeStatus};

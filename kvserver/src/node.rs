@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use oarlock_raft::{PeerId, Peers, ReadError, Replicated, SubmitError, Term};
+use oarlock_raft::{PeerId, ReadError, Replicated, SubmitError, Term};
 use oarlock_rpc::codec;
 use oarlock_rpc::{Completion, End};
 use parking_lot::Mutex;
 
 use crate::machine::{Gauges, KvMachine, Outcome};
 use crate::request::{KV_REQUEST, KvCall, KvReply};
-use crate::status::{MemberStatus, NodeStatus};
+use crate::status::{MemberRole, MemberStatus, NodeStatus};
 
 /// Where a request goes.
 pub(crate) enum Route {
@@ -23,11 +23,15 @@ pub(crate) enum Route {
     Nowhere,
 }
 
+/// Finds the end to a member.
+pub(crate) type EndTo = Box<dyn Fn(PeerId) -> Option<Arc<dyn End>> + Send + Sync>;
+
 /// This peer of the replicated store, and its ends to the others.
 pub(crate) struct Node {
     pub(crate) me: PeerId,
-    pub(crate) peers: Peers,
     pub(crate) replicated: Replicated<KvMachine>,
+    /// The end to a member.
+    pub(crate) end_to: EndTo,
     pub(crate) gauges: Arc<Gauges>,
     pub(crate) client_addrs: Mutex<BTreeMap<PeerId, String>>,
 }
@@ -42,10 +46,7 @@ impl Node {
     pub(crate) fn route_to(&self, leader: Option<PeerId>) -> Route {
         match leader {
             Some(leader) if leader == self.me => Route::Here,
-            Some(leader) => {
-                let end = self.peers.get(&leader);
-                end.map_or(Route::Nowhere, |end| Route::Peer(Arc::clone(end)))
-            }
+            Some(leader) => (self.end_to)(leader).map_or(Route::Nowhere, Route::Peer),
             None => Route::Nowhere,
         }
     }
@@ -89,16 +90,32 @@ impl Node {
     /// What there is to say of this node now.
     pub(crate) fn status(&self) -> NodeStatus {
         let addrs = self.client_addrs.lock().clone();
-        let others = self.peers.keys().copied().filter(|id| *id != self.me);
-        let mut ids: Vec<PeerId> = others.chain([self.me]).collect();
-        ids.sort_unstable();
-        let members = ids.into_iter().map(|id| MemberStatus {
-            id,
-            client_addr: addrs.get(&id).cloned(),
-            match_index: None,
-            last_contact: None,
-        });
-        NodeStatus::new(self.replicated.status(), &self.gauges, members.collect())
+        let raft = self.replicated.status();
+        let configuration = &raft.configuration;
+        let member = |id: PeerId| {
+            let (peer_addr, client_addr) = match configuration.address(id) {
+                Some(address) => addresses(address),
+                None => (None, None),
+            };
+            MemberStatus {
+                id,
+                role: MemberRole::of(id, configuration),
+                peer_addr: peer_addr.map(str::to_owned),
+                client_addr: addrs.get(&id).cloned().or(client_addr.map(str::to_owned)),
+                match_index: None,
+                last_contact: None,
+            }
+        };
+        let members = configuration.members().into_iter().map(member).collect();
+        NodeStatus::new(raft, &self.gauges, members)
+    }
+}
+
+/// A member's own address and that of its clients, as the configuration has them.
+fn addresses(address: &str) -> (Option<&str>, Option<&str>) {
+    match address.split_once('/') {
+        Some((peer, client)) => (Some(peer), Some(client)),
+        None => (Some(address).filter(|address| !address.is_empty()), None),
     }
 }
 

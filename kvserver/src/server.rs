@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use oarlock_raft::{OpenError, Options, PeerId, Peers, Replicated, ReplicatedOptions};
+use oarlock_raft::{Cluster, OpenError, Options, PeerId, Peers, Replicated, ReplicatedOptions};
 use oarlock_rpc::{Router, Service};
 use oarlock_storage::Persister;
 use parking_lot::Mutex;
@@ -79,12 +79,25 @@ struct Inner {
 }
 
 impl KvServer {
-    /// Starts the node `me` of a cluster of it and `peers`, from what `persister` holds.
-    ///
-    /// The ends in `peers` carry the methods `Raft.…` and, for forwarding, `Kv.…`.
+    /// Starts the node `me` of a cluster of it and `peers`, all of them voters, from what `persister`
+    /// holds. See [`open_in`](Self::open_in) for clusters whose members change.
     pub fn open(
         me: PeerId,
         peers: Peers,
+        persister: Box<dyn Persister>,
+        options: KvOptions,
+    ) -> Result<Self, OpenError> {
+        Self::open_in(me, Cluster::of(me, peers), persister, options)
+    }
+
+    /// Starts the node `me` of `cluster`, from what `persister` holds.
+    ///
+    /// The ends to members carry the methods `Raft.…` and, for forwarding, `Kv.…`. The address of a
+    /// member in the configuration is its own, and behind a slash that of its clients, if it has one
+    /// that shall be known: `host:port/host:port`.
+    pub fn open_in(
+        me: PeerId,
+        cluster: Cluster,
         persister: Box<dyn Persister>,
         options: KvOptions,
     ) -> Result<Self, OpenError> {
@@ -95,10 +108,11 @@ impl KvServer {
             snapshot_log_bytes: options.snapshot_log_bytes,
             timeout: options.request_timeout,
         };
-        let replicated =
-            Replicated::open(me, peers.clone(), persister, machine, replicated_options)?;
+        let replicated = Replicated::open_in(me, cluster, persister, machine, replicated_options)?;
+        let raft = replicated.raft().clone();
+        let end_to = Box::new(move |member| raft.end_to(member));
         let client_addrs = Mutex::new(options.client_addrs);
-        let node = Arc::new(Node { me, peers, replicated, gauges, client_addrs });
+        let node = Arc::new(Node { me, replicated, end_to, gauges, client_addrs });
         let watch = Arc::new(Watch::default());
         let watcher = thread::Builder::new().name(format!("kv{me}-watch")).spawn({
             let (watch, node) = (Arc::clone(&watch), Arc::clone(&node));

@@ -200,13 +200,14 @@ fn disturbed_client(
 ) -> LocalClient {
     let node = &cluster.servers[cluster.a_follower()].inner.node;
     let calls = Arc::new(AtomicUsize::new(0));
-    let peers = node.peers.iter().map(|(id, inner)| {
-        let end = Disturbed { inner: Arc::clone(inner), disturb, calls: Arc::clone(&calls) };
-        (*id, Arc::new(end) as Arc<dyn End>)
-    });
+    let raft = node.replicated.raft().clone();
+    let end_to = move |member| {
+        let inner = raft.end_to(member)?;
+        Some(Arc::new(Disturbed { inner, disturb, calls: Arc::clone(&calls) }) as Arc<dyn End>)
+    };
     let node = Arc::new(Node {
         me: node.me,
-        peers: peers.collect(),
+        end_to: Box::new(end_to),
         replicated: node.replicated.clone(),
         gauges: Arc::clone(&node.gauges),
         client_addrs: Mutex::default(),

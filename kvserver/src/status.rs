@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use oarlock_raft::{Index, PeerId, RoleName, Status, Term};
+use oarlock_raft::{Configuration, Index, PeerId, RoleName, Status, Term};
 use oarlock_rpc::codec::Wire;
 use serde::{Deserialize, Serialize};
 
@@ -50,12 +50,58 @@ impl Wire for NodeStatus {}
 pub struct MemberStatus {
     /// Which member.
     pub id: PeerId,
+    /// What it counts for.
+    pub role: MemberRole,
+    /// Where it listens for the other members, if the configuration says so.
+    pub peer_addr: Option<String>,
     /// Where its clients connect, if that is known.
     pub client_addr: Option<String>,
     /// Up to where its log matches the leader's, durably; known to the leader only.
     pub match_index: Option<Index>,
     /// How long ago it last answered the leader; known to the leader only, of others.
     pub last_contact: Option<Duration>,
+}
+
+/// What a member counts for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MemberRole {
+    /// It votes.
+    Voter,
+    /// It receives the log, and counts in nothing.
+    Learner,
+    /// A change is under way that makes it a voter.
+    Joining,
+    /// A change is under way after which it is a member no more.
+    Leaving,
+}
+
+impl MemberRole {
+    /// The role of member `id`.
+    pub(crate) fn of(id: PeerId, configuration: &Configuration) -> Self {
+        let joint = configuration.is_joint();
+        match (configuration.voters().contains(&id), configuration.outgoing().contains(&id)) {
+            (true, false) if joint => Self::Joining,
+            (true, _) => Self::Voter,
+            (false, true) => Self::Leaving,
+            (false, false) => Self::Learner,
+        }
+    }
+
+    /// Whether it is a voter once no change is under way.
+    fn votes(self) -> bool {
+        matches!(self, Self::Voter | Self::Joining)
+    }
+}
+
+impl fmt::Display for MemberRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Voter => "voter",
+            Self::Learner => "learner",
+            Self::Joining => "joining",
+            Self::Leaving => "leaving",
+        })
+    }
 }
 
 /// A node's role, as it travels.
@@ -125,14 +171,19 @@ impl NodeStatus {
         if self.has_room { "ok" } else { "full" }
     }
 
+    /// How many members vote.
+    pub fn voters(&self) -> usize {
+        self.members.iter().filter(|member| member.role.votes()).count()
+    }
+
     /// How many members must agree on anything.
     pub fn majority(&self) -> usize {
-        self.members.len() / 2 + 1
+        self.voters() / 2 + 1
     }
 
     /// Why there is no leader to execute requests, as far as this node can tell.
     pub(crate) fn why_no_leader(&self, silent_after: Duration) -> String {
-        let (voters, need) = (self.members.len(), self.majority());
+        let (voters, need) = (self.voters(), self.majority());
         if self.role != NodeRole::Leader {
             let (id, term) = (self.id, self.term);
             return match self.leader {
@@ -153,6 +204,7 @@ impl NodeStatus {
         let silent: Vec<String> = self
             .members
             .iter()
+            .filter(|m| m.role.votes())
             .filter_map(|m| Some((m.id, m.last_contact.filter(|t| *t >= silent_after)?)))
             .map(|(id, silence)| format!("n{id} silent {:.1}s", silence.as_secs_f64()))
             .collect();
@@ -181,7 +233,7 @@ impl fmt::Display for NodeStatus {
         writeln!(f, "members:{}", self.members.len())?;
         for member in &self.members {
             let addr = member.client_addr.as_deref().unwrap_or("unknown");
-            write!(f, "member_n{}:addr={addr}", member.id)?;
+            write!(f, "member_n{}:addr={addr},role={}", member.id, member.role)?;
             if let (Some(index), Some(contact)) = (member.match_index, member.last_contact) {
                 write!(f, ",match_index={index},last_contact_ms={}", contact.as_millis())?;
             }
@@ -198,6 +250,8 @@ mod tests {
     fn member(id: u64, silence: Option<u64>) -> MemberStatus {
         MemberStatus {
             id: PeerId(id),
+            role: MemberRole::Voter,
+            peer_addr: None,
             client_addr: None,
             match_index: silence.map(|_| 3),
             last_contact: silence.map(Duration::from_millis),
@@ -248,9 +302,9 @@ mod tests {
     fn the_text_has_a_line_for_each_fact_and_member() {
         let text = status(NodeRole::Leader, Some(1)).to_string();
         assert!(text.contains("role:leader\nterm:7\nleader:n1\n"), "{text}");
-        assert!(text.contains("member_n1:addr=unknown\n"), "{text}");
+        assert!(text.contains("member_n1:addr=unknown,role=voter\n"), "{text}");
         assert!(
-            text.contains("member_n3:addr=unknown,match_index=3,last_contact_ms=20\n"),
+            text.contains("member_n3:addr=unknown,role=voter,match_index=3,last_contact_ms=20\n"),
             "{text}"
         );
     }

@@ -92,6 +92,11 @@ impl Configuration {
         &self.learners
     }
 
+    /// Everybody who was a voter once, and is a member no more.
+    pub fn retired(&self) -> &BTreeSet<PeerId> {
+        &self.retired
+    }
+
     /// Where `peer` is found, if the configuration says so.
     pub fn address(&self, peer: PeerId) -> Option<&str> {
         self.addresses.get(&peer).map(String::as_str)

@@ -14,10 +14,19 @@ pub(crate) struct Member {
     pub(crate) client_addr: Option<String>,
 }
 
+impl Member {
+    /// Its address as the cluster's configuration has it.
+    pub(crate) fn address(&self) -> String {
+        match &self.client_addr {
+            Some(client) => format!("{}/{client}", self.peer_addr),
+            None => self.peer_addr.clone(),
+        }
+    }
+}
+
 impl fmt::Display for Member {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}={}", self.id, self.peer_addr)?;
-        self.client_addr.iter().try_for_each(|address| write!(f, "/{address}"))
+        write!(f, "{}={}", self.id, self.address())
     }
 }
 

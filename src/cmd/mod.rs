@@ -2,10 +2,12 @@
 
 pub(crate) mod cluster;
 mod cluster_file;
+mod joining;
 pub(crate) mod kv;
 pub(crate) mod lab;
 pub(crate) mod log;
 mod member;
+pub(crate) mod membership;
 mod node_process;
 mod node_status;
 pub(crate) mod serve;

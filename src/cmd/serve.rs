@@ -16,6 +16,7 @@ use oarlock_raft::PeerId;
 use oarlock_rpc::Router;
 use oarlock_rpc::tcp::{FIRST_BYTE, ServerOptions, TcpServer};
 
+use super::joining;
 use super::member::{Member, check_address};
 use super::node_status::NodeService;
 use super::signals;
@@ -39,6 +40,11 @@ pub(crate) struct Args {
     /// cluster-aware clients shall be told of it. Once for each.
     #[arg(long = "peer", value_name = "ID=HOST:PORT[/HOST:PORT]")]
     peers: Vec<Member>,
+    /// Join a running cluster, of which a node listens for clients here, and found none. Then make
+    /// this node a member: `oarlock member add`, or `replace`. Once it has a directory, that says
+    /// what it needs to know.
+    #[arg(long, value_name = "HOST:PORT", value_parser = check_address, conflicts_with = "peers")]
+    join: Option<String>,
     /// Tells this cluster from others; by default taken from the directory, or made of the members.
     #[arg(long)]
     cluster_id: Option<u64>,
@@ -52,20 +58,26 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let members = members(&args)?;
     let site = SiteOptions {
         id: PeerId(args.id),
-        members: members.iter().map(|(&id, member)| (id, member.peer_addr.clone())).collect(),
+        members: members.iter().map(|(&id, member)| (id, member.address())).collect(),
         dir: args.dir.clone(),
-        cluster_id: args.cluster_id,
+        cluster_id: match &args.join {
+            Some(anybody) => {
+                joining::cluster_to_join(&args.dir, args.id, anybody, args.cluster_id)?
+            }
+            None => args.cluster_id,
+        },
+        joins: args.join.is_some(),
     };
     let requests = signals::stop_requests().context("cannot listen for signals")?;
     // Both addresses first: if one is taken, nothing on disk is touched.
     let client_listener = oarlock::listen(&args.client_addr)?;
-    let (peers, persister, peer_listener) = Site::prepare(&site)?.split();
+    let (cluster, persister, peer_listener) = Site::prepare(&site)?.split();
     let identity = peer_listener.identity();
     let options =
         KvOptions { client_addrs: client_addrs(&members), forward: true, ..KvOptions::default() };
-    let kv = KvServer::open(site.id, peers.clone(), Box::new(persister), options)?;
-    let me = site.id;
-    let node = Arc::new(NodeService { me, server: kv.clone(), peers, members });
+    let kv = KvServer::open_in(site.id, cluster, Box::new(persister), options)?;
+    let cluster_id = identity.cluster_id;
+    let node = Arc::new(NodeService { me: site.id, cluster_id, server: kv.clone() });
     let to_clients = Router::new().with("Kv", kv.service()).with("Node", Arc::clone(&node) as _);
     let to_peers = to_clients.clone().with("Raft", kv.replicated().service());
     let peer_server = peer_listener.serve(Arc::new(to_peers))?;

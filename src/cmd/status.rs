@@ -78,7 +78,7 @@ fn row(member: &MemberReport) -> [String; 9] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use oarlock_kvserver::{NodeRole, NodeStatus};
+    use oarlock_kvserver::{MemberRole, NodeRole, NodeStatus};
     use oarlock_raft::PeerId;
 
     #[test]
@@ -100,15 +100,25 @@ mod tests {
             members: Vec::new(),
         };
         let address = Some("127.0.0.1:7001".to_owned());
+        let member = |id| MemberReport {
+            id,
+            role: MemberRole::Voter,
+            peer_addr: None,
+            client_addr: None,
+            status: None,
+        };
         let members = vec![
-            MemberReport { id: 1, client_addr: address, status: Some(status) },
-            MemberReport { id: 2, client_addr: None, status: None },
+            MemberReport { client_addr: address, status: Some(status), ..member(1) },
+            member(2),
         ];
         let expected = "\
 node  role    term  commit  applied  last  disk  reachable  address
 1     leader  7     12      11       13    full  yes        127.0.0.1:7001
 2     -       -     -       -        -     -     no         -
 ";
-        assert_eq!(table(&ClusterStatus { asked: 1, members }), expected);
+        assert_eq!(
+            table(&ClusterStatus { asked: 1, cluster_id: 7, members, retired: Vec::new() }),
+            expected
+        );
     }
 }

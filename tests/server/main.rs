@@ -3,6 +3,7 @@
 //! - `processes`: starting, killing and asking nodes (no tests).
 //! - `clients`: what Redis clients and the program's own commands see, at any node.
 //! - `crashes`: `kill -9` of one and of all, with a writer that counts what was acknowledged.
+//! - `members`: a broken node is replaced by a new one; what must not come back does not.
 //! - `mistakes`: wrong flags, taken ports, foreign and damaged directories.
 //! - `directories`: what the tools say of a directory whose node is down.
 //! - `cluster`: `oarlock cluster`, from its first line to its last.
@@ -13,5 +14,6 @@ mod cluster;
 mod crashes;
 mod directories;
 mod lab;
+mod members;
 mod mistakes;
 mod processes;

@@ -56,7 +56,8 @@ pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T 
     }
 }
 
-/// Three nodes of one cluster, each in its own process; killed with this value.
+/// Three nodes of one cluster, and those that join it, each in its own process; killed with this
+/// value.
 pub(crate) struct Nodes {
     dir: tempfile::TempDir,
     clients: Vec<u16>,
@@ -85,10 +86,38 @@ impl Nodes {
         args.extend([id.to_string(), "--dir".to_owned(), self.dir_of(id).display().to_string()]);
         args.extend(["--client-addr".to_owned(), address(&self.clients, id)]);
         args.extend(["--peer-addr".to_owned(), address(&self.peers, id)]);
+        if id > 3 {
+            args.extend(["--join".to_owned(), self.client_addr(1)]);
+            return args;
+        }
         for other in (1..=3).filter(|&other| other != id) {
             args.extend(["--peer".to_owned(), format!("{other}={}", address(&self.peers, other))]);
         }
         args
+    }
+
+    /// A new node, which joins the cluster that node 1 is of; returns its number.
+    pub(crate) fn start_joining(&mut self) -> usize {
+        let ports = free_ports(2);
+        self.clients.push(ports[0]);
+        self.peers.push(ports[1]);
+        self.children.push(None);
+        let id = self.children.len();
+        self.start_node(id);
+        id
+    }
+
+    /// Node `id` as a command says where it is.
+    pub(crate) fn member(&self, id: usize) -> String {
+        format!("{id}=127.0.0.1:{}/{}", self.peers[id - 1], self.client_addr(id))
+    }
+
+    /// Waits until node `id` has ended by itself; what it wrote.
+    pub(crate) fn last_words(&mut self, id: usize) -> String {
+        let child = &mut self.children[id - 1];
+        wait_for("it ends by itself", || child.as_mut()?.try_wait().expect("it is ours"));
+        *child = None;
+        std::fs::read_to_string(self.path().join(format!("{id}.log"))).expect("its log")
     }
 
     pub(crate) fn start_node(&mut self, id: usize) {
@@ -131,7 +160,8 @@ impl Nodes {
     /// The number of the node that leads, by the account of any that runs.
     pub(crate) fn leader(&self) -> usize {
         wait_for("a leader", || {
-            let running = (1..=3).filter(|id| self.children[id - 1].is_some());
+            let all = 1..=self.children.len();
+            let running = all.filter(|id| self.children[id - 1].is_some());
             running.filter_map(|id| self.status(id)).find_map(|status| {
                 let members = status["members"].as_array()?.clone();
                 let leads = |m: &&serde_json::Value| m["status"]["role"] == "Leader";
@@ -148,9 +178,10 @@ impl Nodes {
 
 impl Drop for Nodes {
     fn drop(&mut self) {
-        (1..=3).for_each(|id| self.kill(id));
+        let all = 1..=self.children.len();
+        all.clone().for_each(|id| self.kill(id));
         if std::thread::panicking() {
-            for id in 1..=3 {
+            for id in all {
                 let log = std::fs::read_to_string(self.path().join(format!("{id}.log")));
                 eprintln!("--- node {id}\n{}", log.unwrap_or_default());
             }

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use super::*;
 use crate::machine::KvMachine;
 use crate::request::{ClientId, Request};
-use crate::status::{MemberStatus, NodeRole};
+use crate::status::{MemberRole, MemberStatus, NodeRole};
 
 /// A store of one machine, that can be told to fail.
 #[derive(Default)]
@@ -63,6 +63,8 @@ impl Store for TestStore {
         let gauges = state.machine.gauges();
         let member = |id: u64| MemberStatus {
             id: PeerId(id),
+            role: MemberRole::Voter,
+            peer_addr: None,
             client_addr: Some(format!("10.0.0.{id}:6379")),
             match_index: None,
             last_contact: None,
