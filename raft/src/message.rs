@@ -170,3 +170,7 @@ impl Wire for InstallSnapshotArgs {
 impl Wire for InstallSnapshotReply {
     const MAX_BYTES: usize = 256;
 }
+
+#[cfg(test)]
+#[path = "message_fuzz.rs"]
+mod fuzz;

@@ -7,12 +7,14 @@
 //! - `mistakes`: wrong flags, taken ports, foreign and damaged directories.
 //! - `directories`: what the tools say of a directory whose node is down.
 //! - `cluster`: `oarlock cluster`, from its first line to its last.
+//! - `garbage`: whatever comes in on a node's ports.
 //! - `lab`: `oarlock lab run`, on a test binary that is none.
 
 mod clients;
 mod cluster;
 mod crashes;
 mod directories;
+mod garbage;
 mod lab;
 mod members;
 mod mistakes;

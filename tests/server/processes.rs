@@ -144,6 +144,19 @@ impl Nodes {
         format!("127.0.0.1:{}", self.clients[id - 1])
     }
 
+    pub(crate) fn peer_addr(&self, id: usize) -> String {
+        format!("127.0.0.1:{}", self.peers[id - 1])
+    }
+
+    /// The memory of node `id` that is in use now, in KiB.
+    pub(crate) fn resident_kib(&self, id: usize) -> u64 {
+        let child = self.children[id - 1].as_ref().expect("it runs");
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id()));
+        let status = status.expect("a running process has a status");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("it has memory");
+        line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number of KiB")
+    }
+
     /// A Redis connection to node `id`, once it listens.
     pub(crate) fn redis(&self, id: usize) -> redis::Connection {
         let client = redis::Client::open(format!("redis://{}/", self.client_addr(id)));

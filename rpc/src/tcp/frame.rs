@@ -144,6 +144,10 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Frame<'_>, FrameError> {
 }
 
 #[cfg(test)]
+#[path = "frame_fuzz.rs"]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -5,6 +5,8 @@
 mod batch;
 mod batch_writer;
 mod block;
+#[cfg(test)]
+mod fuzz;
 mod segment_head;
 mod small;
 mod snapshot;
