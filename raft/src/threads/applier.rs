@@ -2,8 +2,9 @@
 //! as long as it likes; it holds nothing while it does.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, select};
+use crossbeam_channel::{Receiver, SendTimeoutError, Sender, select};
 use oarlock_storage::EntryId;
 
 use crate::peer::ApplyMsg;
@@ -43,6 +44,10 @@ pub(crate) fn applier_thread(shared: &Arc<Shared>, mut sink: impl Sink) {
     sink.end(shared);
 }
 
+/// How long a reader of the apply channel may be away before the applier waits for the peer's end
+/// as well.
+const READER_PATIENCE: Duration = Duration::from_millis(20);
+
 /// The labs' apply channel, which may be unbuffered, and whose reader may call into the peer.
 pub(crate) struct ChannelSink {
     pub(crate) apply_ch: Sender<ApplyMsg>,
@@ -50,10 +55,18 @@ pub(crate) struct ChannelSink {
 }
 
 impl ChannelSink {
+    /// Hands one message over. A reader that waits takes it off this thread's stack; of a sender
+    /// that waits for two things at once it would have to wait itself, spinning, until that has run
+    /// again, which on a busy machine takes longer than all else. Hence the stop signal is looked
+    /// at only when nobody reads.
     fn deliver(&self, message: ApplyMsg) -> Result<(), Gone> {
-        select! {
-            send(self.apply_ch, message) -> sent => sent.map_err(|_| Gone),
-            recv(self.stop_signal) -> _ => Err(Gone),
+        match self.apply_ch.send_timeout(message, READER_PATIENCE) {
+            Ok(()) => Ok(()),
+            Err(SendTimeoutError::Disconnected(_)) => Err(Gone),
+            Err(SendTimeoutError::Timeout(message)) => select! {
+                send(self.apply_ch, message) -> sent => sent.map_err(|_| Gone),
+                recv(self.stop_signal) -> _ => Err(Gone),
+            },
         }
     }
 

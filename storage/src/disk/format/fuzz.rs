@@ -24,10 +24,10 @@ fn fields() -> impl Strategy<Value = Vec<u8>> {
 proptest! {
     #[test]
     fn any_fields_are_taken_or_refused(fields in fields()) {
-        drop(SegmentHead::decode(&block(HEAD_BYTES, *b"OARLKSEG", &fields)));
-        drop(Identity::decode(&block(IDENTITY_BYTES, *b"OARLKIDN", &fields)));
-        drop(VoteSlot::decode(&block(SLOT_BYTES, *b"OARLKVOT", &fields)));
-        drop(SnapshotHead::decode(&block(HEAD_BYTES, *b"OARLKSNP", &fields)));
+        _ = SegmentHead::decode(&block(HEAD_BYTES, *b"OARLKSEG", &fields));
+        _ = Identity::decode(&block(IDENTITY_BYTES, *b"OARLKIDN", &fields));
+        _ = VoteSlot::decode(&block(SLOT_BYTES, *b"OARLKVOT", &fields));
+        _ = SnapshotHead::decode(&block(HEAD_BYTES, *b"OARLKSNP", &fields));
         if let Ok((footer, _)) = SnapshotFooter::decode(&block(FOOTER_BYTES, *b"OARLKSNE", &fields)) {
             // What it says of lengths is added up before anything is read.
             let (table, file) = (footer.table_at(), footer.file_bytes());
