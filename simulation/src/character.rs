@@ -34,6 +34,8 @@ pub(crate) struct Character {
     pub(crate) fault_gap: Duration,
     /// How long commands wait for each other at a leader.
     pub(crate) linger: Duration,
+    /// The most bytes of entries in a message to a peer that may not be there; an entry has 60 to 100.
+    pub(crate) probe_bytes_max: usize,
     /// What can go wrong: parts of each kind, in the order of [`crate::faults`].
     pub(crate) faults: [u64; 10],
     pub(crate) segment_bytes: u64,
@@ -66,6 +68,7 @@ impl Character {
             stall_max: ms(random.pick(&[300, 900, 3000])),
             fault_gap: ms(random.pick(&[300, 1000, 3000])),
             linger: ms(random.pick(&[0, 0, 0, 1])),
+            probe_bytes_max: random.pick(&[64, 512]),
             faults: std::array::from_fn(|_| random.pick(&[0, 1, 1, 3])),
             segment_bytes: random.pick(&[8 << 10, 16 << 10, 64 << 10]),
             snapshot_log_bytes: random.pick(&[300, 1000, 4000, 20_000]),

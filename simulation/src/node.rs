@@ -132,7 +132,7 @@ pub(crate) fn peer_options(character: &Character, random: &mut Random) -> PeerOp
             append_entries_max: 8,
             in_flight_max: 4,
             snapshot_chunk_bytes: 256,
-            probe_bytes_max: 512,
+            probe_bytes_max: character.probe_bytes_max,
             ..Options::default()
         },
         snapshot_log_bytes: Some(character.snapshot_log_bytes),

@@ -23,6 +23,9 @@ use crate::schedule::{Event, Schedule};
 use crate::term_check::TermBook;
 use crate::trace::Trace;
 
+/// Within so many microseconds a process that was paused does what came meanwhile.
+const RESUME_MAX_US: u64 = 300;
+
 /// A reply of a node, on its way out: node, request, attempt.
 pub(crate) type Said = (PeerId, u64, u32, KvReply);
 
@@ -126,7 +129,9 @@ impl World {
         {
             let running = self.nodes[&node].running.as_ref().expect("only who runs is paused");
             let until = running.paused_until.expect("it is paused");
-            return self.schedule.at(until, event);
+            // All its threads wake at once, and whichever comes first goes first.
+            let turn = self.random.micros(0, RESUME_MAX_US);
+            return self.schedule.at(until + turn, event);
         }
         self.counts.events += 1;
         match event {
