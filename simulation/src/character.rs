@@ -34,6 +34,9 @@ pub(crate) struct Character {
     pub(crate) fault_gap: Duration,
     /// How long commands wait for each other at a leader.
     pub(crate) linger: Duration,
+    /// Whether a new leader appends an entry of its own. Where it does not, reads may wait for the
+    /// next write for ever, so nobody reads.
+    pub(crate) no_op_on_election: bool,
     /// The most bytes of entries in a message to a peer that may not be there; an entry has 60 to 100.
     pub(crate) probe_bytes_max: usize,
     /// What can go wrong: parts of each kind, in the order of [`crate::faults`].
@@ -68,6 +71,7 @@ impl Character {
             stall_max: ms(random.pick(&[300, 900, 3000])),
             fault_gap: ms(random.pick(&[300, 1000, 3000])),
             linger: ms(random.pick(&[0, 0, 0, 1])),
+            no_op_on_election: random.chance(850),
             probe_bytes_max: random.pick(&[64, 512]),
             faults: std::array::from_fn(|_| random.pick(&[0, 1, 1, 3])),
             segment_bytes: random.pick(&[8 << 10, 16 << 10, 64 << 10]),

@@ -96,7 +96,7 @@ impl World {
         let number = self.next_op;
         let value = || format!("{number}.").into_bytes().into();
         let op = match self.random.below(10) {
-            0..4 => Op::Get { key },
+            0..4 if self.character.no_op_on_election => Op::Get { key },
             4..6 => Op::Put { key, value: value() },
             _ => Op::Append { key, value: value() },
         };

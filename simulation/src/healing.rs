@@ -82,6 +82,10 @@ impl World {
     }
 
     fn settle(&mut self) -> Duration {
+        if !self.character.no_op_on_election {
+            // What earlier leaders left is committed with the first entry of this one (section 5.4.2).
+            self.ask_every_key();
+        }
         self.wait(Invariant::ProgressAfterHealing, SETTLED_WITHIN, |world| {
             world.asking.is_empty() && world.is_caught_up()
         })
@@ -151,10 +155,16 @@ impl World {
         }
     }
 
-    /// Asks for every key, and for one more write.
+    /// Asks for every key once more, or writes to it where nobody reads.
     fn ask_every_key(&mut self) {
         for key in keys() {
-            self.ask(0, Op::Get { key: key.into() });
+            let key = key.into();
+            let op = if self.character.no_op_on_election {
+                Op::Get { key }
+            } else {
+                Op::Append { key, value: b"end.".to_vec().into() }
+            };
+            self.ask(0, op);
         }
     }
 

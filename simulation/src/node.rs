@@ -129,6 +129,7 @@ pub(crate) fn peer_options(character: &Character, random: &mut Random) -> PeerOp
         raft: Options {
             seed: random.next() | 1,
             linger: character.linger,
+            no_op_on_election: character.no_op_on_election,
             append_entries_max: 8,
             in_flight_max: 4,
             snapshot_chunk_bytes: 256,
