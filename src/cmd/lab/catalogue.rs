@@ -6,8 +6,8 @@ pub(crate) struct Planted {
     pub(crate) name: &'static str,
     /// What goes wrong, as half a sentence.
     pub(crate) what: &'static str,
-    /// The tests to try, by their short names; none where the labs have none: no lab changes who the
-    /// members are, and the simulation of `raft/src/rules/sim` does.
+    /// The tests to try, by their short names; none for what no lab does: change who the
+    /// members are. Those are for the unit tests and the simulation in `raft/src/rules`.
     pub(crate) tests: &'static [&'static str],
 }
 
