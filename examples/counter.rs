@@ -40,8 +40,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut nodes = BTreeMap::new();
     for id in ids {
         let dir = format!("counter-data/node-{id}").into();
-        let site =
-            SiteOptions { id, members: members.clone(), dir, cluster_id: None, joins: false };
+        let site = SiteOptions {
+            id,
+            members: members.clone(),
+            dir,
+            cluster_id: None,
+            joins: false,
+            segment_bytes: None,
+        };
         nodes.insert(id, Node::start(&site, Counter::default(), ReplicatedOptions::default())?);
     }
     let patience = Instant::now() + Duration::from_secs(5);

@@ -45,6 +45,7 @@
 //!     dir: dir.path().join("node-1"),
 //!     cluster_id: None,
 //!     joins: false,
+//!     segment_bytes: None,
 //! };
 //! let node = Node::start(&site, Counter::default(), ReplicatedOptions::default())?;
 //! node.wait_for_leader((0, None), std::time::Instant::now() + std::time::Duration::from_secs(5));

@@ -36,6 +36,9 @@ pub struct SiteOptions {
     /// until a leader contacts it. Of `members` only its own address is used to begin with, and a
     /// new directory needs the `cluster_id`.
     pub joins: bool,
+    /// The length of a segment of the log, in bytes; `None` takes the usual 16 MiB. A disk needs room
+    /// for about four of them and three snapshots.
+    pub segment_bytes: Option<u64>,
 }
 
 /// A node that could not be started. Nothing was changed.
@@ -164,7 +167,9 @@ fn disk_options(options: &SiteOptions) -> Result<DiskOptions, StartError> {
         ));
     }
     let cluster_id = known.unwrap_or_else(|| derived_cluster_id(options));
-    Ok(DiskOptions { cluster_id: Some(cluster_id), ..DiskOptions::new(options.id.0) })
+    let usual = DiskOptions::new(options.id.0);
+    let segment_bytes = options.segment_bytes.unwrap_or(usual.segment_bytes);
+    Ok(DiskOptions { cluster_id: Some(cluster_id), segment_bytes, ..usual })
 }
 
 /// A number for a new cluster that all its members find by themselves: of who is in it, and where.

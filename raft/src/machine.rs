@@ -334,7 +334,7 @@ impl<M: StateMachine> Sink for MachineSink<M> {
             }
             ApplyWork::Restore(snapshot) => self.served.restore(&snapshot),
             ApplyWork::MakeRoom(applied) if self.snapshot_log_bytes.is_some() => {
-                self.snapshot(applied, shared, |_| true);
+                self.snapshot(applied, shared, |rules| rules.log().last().index == applied);
             }
             ApplyWork::MakeRoom(_) => {}
             ApplyWork::ServeReads { through } => self.served.serve_reads(through),
@@ -365,13 +365,14 @@ impl<M: StateMachine> MachineSink<M> {
         }
     }
 
-    /// Takes a snapshot of everything up to `applied`, if `is_due` says so.
-    fn snapshot(&self, applied: Index, shared: &Shared, is_due: impl FnOnce(&Rules) -> bool) {
+    /// Takes a snapshot of everything up to `applied`, if `is_due` says so, before and after it was
+    /// written.
+    fn snapshot(&self, applied: Index, shared: &Shared, is_due: impl Fn(&Rules) -> bool) {
         let meta =
             shared.step(|rules, _| is_due(rules).then(|| rules.snapshot_meta(applied)).flatten());
         // A peer that has stopped takes no snapshots; the applier is about to see it too.
         let Ok(Some(meta)) = meta else { return };
-        if let Err(error) = self.take_snapshot(meta, shared) {
+        if let Err(error) = self.take_snapshot(meta, shared, is_due) {
             log::warn!(target: "SNAP", "no snapshot at {applied}: {error}");
         }
     }
@@ -380,10 +381,19 @@ impl<M: StateMachine> MachineSink<M> {
         &self,
         meta: oarlock_storage::SnapshotMeta,
         shared: &Shared,
+        is_due: impl Fn(&Rules) -> bool,
     ) -> Result<(), SnapshotError> {
         let staged = self.stage.write_all(meta, &self.served.machine.snapshot())?;
         // Not waited for: on a full disk that could take long, and reads come by here.
-        shared.step(|rules, _| drop(rules.compact(staged)))?;
+        let unused = shared.step(|rules, _| {
+            if is_due(rules) {
+                drop(rules.compact(staged));
+                return None;
+            }
+            Some(staged)
+        })?;
+        // Its file is removed, which is not for the lock.
+        drop(unused);
         Ok(())
     }
 }

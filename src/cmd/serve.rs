@@ -48,6 +48,10 @@ pub(crate) struct Args {
     /// Tells this cluster from others; by default taken from the directory, or made of the members.
     #[arg(long)]
     cluster_id: Option<u64>,
+    /// The length of a segment of the log. A small disk is used better with small ones.
+    #[arg(long, value_name = "BYTES", default_value_t = 16 << 20,
+          value_parser = clap::value_parser!(u64).range(64 << 10..=1 << 30))]
+    segment_bytes: u64,
     /// Stop when standard input ends: whoever started this node is gone then.
     #[arg(long, hide = true)]
     stop_with_stdin: bool,
@@ -67,6 +71,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
             None => args.cluster_id,
         },
         joins: args.join.is_some(),
+        segment_bytes: Some(args.segment_bytes),
     };
     let requests = signals::stop_requests().context("cannot listen for signals")?;
     // Both addresses first: if one is taken, nothing on disk is touched.

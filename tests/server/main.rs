@@ -4,6 +4,8 @@
 //! - `clients`: what Redis clients and the program's own commands see, at any node.
 //! - `crashes`: `kill -9` of one and of all, with a writer that counts what was acknowledged.
 //! - `members`: a broken node is replaced by a new one; what must not come back does not.
+//! - `full_disks`: file systems of 64 MiB that fill up under load, and are freed again.
+//! - `injected_errors`: failing system calls, at every n-th call of each kind.
 //! - `mistakes`: wrong flags, taken ports, foreign and damaged directories.
 //! - `directories`: what the tools say of a directory whose node is down.
 //! - `cluster`: `oarlock cluster`, from its first line to its last.
@@ -14,7 +16,9 @@ mod clients;
 mod cluster;
 mod crashes;
 mod directories;
+mod full_disks;
 mod garbage;
+mod injected_errors;
 mod lab;
 mod members;
 mod mistakes;

@@ -56,10 +56,20 @@ pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T 
     }
 }
 
+/// How nodes are started.
+#[derive(Default)]
+pub(crate) struct Start {
+    /// For each node, what its command line stands behind: a program that runs it.
+    pub(crate) through: [Vec<String>; 3],
+    /// Further arguments of all.
+    pub(crate) args: Vec<String>,
+}
+
 /// Three nodes of one cluster, and those that join it, each in its own process; killed with this
 /// value.
 pub(crate) struct Nodes {
     dir: tempfile::TempDir,
+    start: Start,
     clients: Vec<u16>,
     peers: Vec<u16>,
     children: Vec<Option<Child>>,
@@ -68,9 +78,15 @@ pub(crate) struct Nodes {
 impl Nodes {
     /// Starts three new nodes.
     pub(crate) fn start() -> Self {
+        Self::start_in(tempfile::tempdir().expect("a temporary directory"), Start::default())
+    }
+
+    /// Starts three new nodes, with their directories in `dir`.
+    pub(crate) fn start_in(dir: tempfile::TempDir, start: Start) -> Self {
         let ports = free_ports(6);
         let mut nodes = Self {
-            dir: tempfile::tempdir().expect("a temporary directory"),
+            dir,
+            start,
             clients: ports[..3].to_vec(),
             peers: ports[3..].to_vec(),
             children: vec![None, None, None],
@@ -93,6 +109,7 @@ impl Nodes {
         for other in (1..=3).filter(|&other| other != id) {
             args.extend(["--peer".to_owned(), format!("{other}={}", address(&self.peers, other))]);
         }
+        args.extend(self.start.args.iter().cloned());
         args
     }
 
@@ -121,17 +138,52 @@ impl Nodes {
     }
 
     pub(crate) fn start_node(&mut self, id: usize) {
-        let path = self.path().join(format!("{id}.log"));
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(path);
+        let through = self.start.through.get(id - 1).cloned().unwrap_or_default();
+        self.start_node_through(id, &through);
+    }
+
+    /// Starts node `id` by way of another program; none if `through` is empty.
+    pub(crate) fn start_node_through(&mut self, id: usize, through: &[String]) {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_of(id));
         let log = log.expect("a log file");
-        let child = oarlock(self.serve_args(id)).stderr(log).spawn().expect("the program starts");
+        let mut own = oarlock(self.serve_args(id));
+        // A program in between cannot pass a signal on in time; the end of its input it can.
+        own.arg("--stop-with-stdin");
+        let mut command = match through.split_first() {
+            None => own,
+            Some((program, args)) => {
+                let mut command = Command::new(program);
+                command.args(args).arg(own.get_program()).args(own.get_args());
+                command
+            }
+        };
+        let child = command.stdin(Stdio::piped()).stderr(log).spawn().expect("the program starts");
         self.children[id - 1] = Some(child);
+    }
+
+    /// How node `id` ended, if it has, by itself.
+    pub(crate) fn ended(&mut self, id: usize) -> Option<std::process::ExitStatus> {
+        let child = self.children[id - 1].as_mut().expect("it was started");
+        child.try_wait().expect("it is ours")
+    }
+
+    /// Where node `id` writes its log.
+    pub(crate) fn log_of(&self, id: usize) -> PathBuf {
+        self.path().join(format!("{id}.log"))
     }
 
     /// `kill -9`.
     pub(crate) fn kill(&mut self, id: usize) {
         if let Some(mut child) = self.children[id - 1].take() {
             child.kill().expect("it runs");
+            child.wait().expect("it is ours");
+        }
+    }
+
+    /// Tells node `id` to stop, if it runs, and waits for its end.
+    pub(crate) fn stop(&mut self, id: usize) {
+        if let Some(mut child) = self.children[id - 1].take() {
+            drop(child.stdin.take());
             child.wait().expect("it is ours");
         }
     }
@@ -195,7 +247,7 @@ impl Drop for Nodes {
         all.clone().for_each(|id| self.kill(id));
         if std::thread::panicking() {
             for id in all {
-                let log = std::fs::read_to_string(self.path().join(format!("{id}.log")));
+                let log = std::fs::read_to_string(self.log_of(id));
                 eprintln!("--- node {id}\n{}", log.unwrap_or_default());
             }
         }

@@ -22,7 +22,9 @@ use crate::types::{Index, PeerId};
 /// How often a disk without room is looked at again.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How long after a snapshot that was to make room the next one is tried.
-const COMPACT_EVERY: Duration = Duration::from_secs(10);
+const COMPACT_AGAIN: Duration = Duration::from_secs(1);
+/// Each wait is twice as long as the one before, up to this.
+const COMPACT_AGAIN_MAX: Duration = Duration::from_secs(32);
 
 /// The most that is sent to the reserve of one follower, in logical bytes: well below what it holds.
 const FROM_RESERVE_BYTES_MAX: u64 = 1 << 20;
@@ -62,8 +64,9 @@ pub(crate) enum Refusal {
 pub(super) struct Space {
     /// When to look again; `None` as long as there is room.
     look_at: Option<Instant>,
-    /// When to make room with a snapshot, unless there is room by then.
-    compact_at: Option<Instant>,
+    /// When to make room with a snapshot, unless there is room by then; and how long to wait after
+    /// that one.
+    compact_at: Option<(Instant, Duration)>,
 }
 
 impl Space {
@@ -83,11 +86,11 @@ impl Space {
     /// A snapshot up to `applied`, once it is time to make room with one.
     pub(super) fn compaction_due(&mut self, now: Instant, applied: Index) -> Due<ApplyWork> {
         match self.compact_at {
-            Some(at) if at <= now => {
-                self.compact_at = Some(now + COMPACT_EVERY);
+            Some((at, wait)) if at <= now => {
+                self.compact_at = Some((now + wait, (wait * 2).min(COMPACT_AGAIN_MAX)));
                 Due::Now(ApplyWork::MakeRoom(applied))
             }
-            Some(at) => Due::At(at),
+            Some((at, _)) => Due::At(at),
             None => Due::WhenWoken,
         }
     }
@@ -107,7 +110,9 @@ impl Rules {
             return;
         }
         crate::trace!(self, "PERS", "room={has_room} last={}", self.log.last());
-        self.space.compact_at = (!has_room).then_some(now);
+        // Not before what is under way has come: only with nothing behind it a snapshot can replace
+        // the whole log.
+        self.space.compact_at = (!has_room).then_some((now + LOOK_EVERY, COMPACT_AGAIN));
         self.wake.committed = true;
         if self.is_leader() {
             self.give_way(now);

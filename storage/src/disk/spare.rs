@@ -281,7 +281,7 @@ impl Shared {
                 Ok(false) => {}
                 Err(error) if error.is_for_want_of_space() => {
                     if state.short.is_none() {
-                        log::warn!("no room for the next segments: {error}");
+                        log::warn!("no room for the next segments: {}", error.of_something_new());
                     }
                     state.short = Some(Instant::now() + RETRY_AFTER);
                     state.is_filling = filling.is_some();

@@ -1,8 +1,8 @@
 //! The row of segments: appending to the last, moving on to a new one, removing the oldest.
 //!
 //! Space is had before anything is written. Where spares are made ahead, long batches leave the last
-//! eighth of a segment alone unless a spare is ready, so that short ones (a vote, a snapshot's mark)
-//! find room on a full disk.
+//! eighth of a segment alone unless a spare is ready, and begin no segment while there is no space for
+//! further spares, so that short ones (a vote, a snapshot's mark) find room on a full disk.
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
@@ -99,6 +99,11 @@ impl Wal {
                 }
             }
             return Ok(());
+        }
+        if len > SHORT_BATCH_BYTES {
+            // The last spare is for short ones; and its space for the next opening, which copies a
+            // segment.
+            self.check_not_short()?;
         }
         let file_bytes = segment_bytes_for(self.segment_bytes, len as u64);
         if self.next.as_ref().is_some_and(|(.., bytes)| *bytes >= file_bytes) {

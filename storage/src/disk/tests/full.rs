@@ -129,6 +129,20 @@ fn the_log_goes_on_by_itself_once_there_is_space() {
 }
 
 #[test]
+fn a_directory_on_a_full_disk_can_be_opened_again() {
+    for segments in 2..6 {
+        let (fs, mut persister) = small_disk(segments);
+        let last = fill(&mut persister, 0, 5000);
+        let last = exhaust(&mut persister, last, 5000);
+        drop(persister);
+        for _ in 0..3 {
+            let mut persister = open_with(&fs, &with_spares()).unwrap();
+            assert_eq!(persister.load().entries.len() as u64, last);
+        }
+    }
+}
+
+#[test]
 fn a_snapshot_finds_room_on_a_full_disk_and_gives_space_back() {
     let (fs, mut persister) = small_disk(5);
     let mut last = 0;
