@@ -163,6 +163,10 @@ impl World {
         self.cut.clear();
         let now = self.now;
         for id in self.ids() {
+            // A machine that went down while nobody looked at its disk has gone down.
+            if self.nodes[&id].doomed && self.nodes[&id].disk.has_failed() {
+                self.stop_node(id, Stop::Kill);
+            }
             let node = self.node(id);
             node.doomed = false;
             node.disk.plan_nothing();
