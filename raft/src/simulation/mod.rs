@@ -1,7 +1,7 @@
 //! A peer without threads, locks or clock, for the simulation of whole clusters: the rules, the real
 //! log writer, and the real applier, moved by whoever owns it.
 //!
-//! What [`crate::threads`] do is done here by [`Peer`], one step at a time and in an order drawn from
+//! What `threads` do is done here by [`Peer`], one step at a time and in an order drawn from
 //! a seed. A thread that sleeps is looked at again only when a step wakes it or its deadline has come,
 //! just as on a condition variable: a wake-up that the rules forget is missing here too.
 //!
