@@ -7,10 +7,10 @@
 //! than a window above the lowest number that was open when it was sent.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::sync::Arc;
 
 use oarlock_raft::Index;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
 use crate::request::ClientId;
 
@@ -21,9 +21,6 @@ pub(crate) const WINDOW: u64 = 1024;
 /// Gives out numbers.
 pub(crate) struct Numbering {
     state: Mutex<State>,
-    /// Predicate: a number is free within the window. Changed by closing a number, and by a new
-    /// identity.
-    room: Condvar,
 }
 
 struct State {
@@ -33,6 +30,10 @@ struct State {
 }
 
 impl State {
+    fn of(client: ClientId) -> Self {
+        Self { client, next: 1, open: BTreeSet::new() }
+    }
+
     fn acked_below(&self) -> u64 {
         self.open.first().copied().unwrap_or(self.next)
     }
@@ -45,22 +46,21 @@ impl State {
 impl Numbering {
     /// A new identity that has sent nothing.
     pub(crate) fn new() -> Self {
-        let state = State { client: ClientId::random(0), next: 1, open: BTreeSet::new() };
-        Self { state: Mutex::new(state), room: Condvar::new() }
+        Self { state: Mutex::new(State::of(ClientId::random(0))) }
     }
 
-    /// The next number, open until dropped. Waits while the window is full; `None` at `deadline`.
-    pub(crate) fn open(&self, deadline: Instant) -> Option<Number<'_>> {
+    /// The next number, open until dropped, and the one below which none of this identity's
+    /// requests will ever be sent again. `None` while the window is full.
+    pub(crate) fn open(self: &Arc<Self>) -> Option<(Number, u64)> {
         let mut state = self.state.lock();
-        while state.is_full() {
-            if self.room.wait_until(&mut state, deadline).timed_out() && state.is_full() {
-                return None;
-            }
+        if state.is_full() {
+            return None;
         }
         let seq = state.next;
         state.next += 1;
         state.open.insert(seq);
-        Some(Number { numbering: self, client: state.client, seq })
+        let number = Number { numbering: Arc::clone(self), client: state.client, seq };
+        Some((number, state.acked_below()))
     }
 
     /// Begins again under a new identity, born at `born`, unless someone else did since `expired`
@@ -68,40 +68,24 @@ impl Numbering {
     pub(crate) fn renew(&self, expired: ClientId, born: Index) {
         let mut state = self.state.lock();
         if state.client == expired {
-            *state = State { client: ClientId::random(born), next: 1, open: BTreeSet::new() };
-            drop(state);
-            self.room.notify_all();
+            *state = State::of(ClientId::random(born));
         }
     }
 }
 
 /// One request's number.
-pub(crate) struct Number<'a> {
-    numbering: &'a Numbering,
+pub(crate) struct Number {
+    numbering: Arc<Numbering>,
     pub(crate) client: ClientId,
     pub(crate) seq: u64,
 }
 
-impl Number<'_> {
-    /// Below this, none of this identity's requests will ever be sent again.
-    pub(crate) fn acked_below(&self) -> u64 {
-        let state = self.numbering.state.lock();
-        if state.client == self.client {
-            return state.acked_below();
-        }
-        // Of an identity that is not in use any more: nothing is known of its other numbers.
-        1
-    }
-}
-
-impl Drop for Number<'_> {
+impl Drop for Number {
     fn drop(&mut self) {
         let mut state = self.numbering.state.lock();
         if state.client == self.client {
             let was_open = state.open.remove(&self.seq);
             assert!(was_open, "seq {} is closed twice", self.seq);
-            drop(state);
-            self.numbering.room.notify_all();
         }
     }
 }
@@ -109,53 +93,43 @@ impl Drop for Number<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
-
-    fn soon() -> Instant {
-        Instant::now() + Duration::from_millis(20)
-    }
 
     #[test]
     fn the_lowest_open_number_holds_acked_below() {
-        let numbering = Numbering::new();
-        let first = numbering.open(soon()).unwrap();
-        let second = numbering.open(soon()).unwrap();
-        assert_eq!((first.seq, second.seq), (1, 2));
-        assert_eq!(second.acked_below(), 1);
+        let numbering = Arc::new(Numbering::new());
+        let (first, _) = numbering.open().unwrap();
+        let (second, acked_below) = numbering.open().unwrap();
+        assert_eq!((first.seq, second.seq, acked_below), (1, 2, 1));
         drop(first);
-        assert_eq!(second.acked_below(), 2);
-        drop(second);
-        let third = numbering.open(soon()).unwrap();
-        assert_eq!((third.seq, third.acked_below()), (3, 3));
+        let (third, acked_below) = numbering.open().unwrap();
+        assert_eq!((third.seq, acked_below), (3, 2));
+        drop((second, third));
+        let (fourth, acked_below) = numbering.open().unwrap();
+        assert_eq!((fourth.seq, acked_below), (4, 4));
     }
 
     #[test]
-    fn a_full_window_makes_the_next_one_wait_until_the_lowest_is_closed() {
-        let numbering = Numbering::new();
-        let mut open: Vec<_> = (0..WINDOW).map(|_| numbering.open(soon()).unwrap()).collect();
+    fn a_full_window_has_no_number_until_the_lowest_is_closed() {
+        let numbering = Arc::new(Numbering::new());
+        let mut open: Vec<_> = (0..WINDOW).map(|_| numbering.open().unwrap()).collect();
         open.remove(5);
-        assert!(numbering.open(soon()).is_none(), "the lowest still holds the window");
-        std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| {
-                let deadline = Instant::now() + Duration::from_secs(10);
-                numbering.open(deadline).map(|number| number.seq)
-            });
-            open.remove(0);
-            assert_eq!(waiting.join().unwrap(), Some(WINDOW + 1));
-        });
+        assert!(numbering.open().is_none(), "the lowest still holds the window");
+        open.remove(0);
+        assert_eq!(numbering.open().unwrap().0.seq, WINDOW + 1);
     }
 
     #[test]
     fn a_new_identity_begins_at_one_and_old_numbers_do_not_disturb_it() {
-        let numbering = Numbering::new();
-        let old = numbering.open(soon()).unwrap();
+        let numbering = Arc::new(Numbering::new());
+        let (old, _) = numbering.open().unwrap();
         numbering.renew(old.client, 9);
-        let new = numbering.open(soon()).unwrap();
+        let (new, acked_below) = numbering.open().unwrap();
         assert_ne!(new.client, old.client);
-        assert_eq!((new.client.born, new.seq), (9, 1));
+        assert_eq!((new.client.born, new.seq, acked_below), (9, 1, 1));
         numbering.renew(old.client, 12);
         drop(old);
-        assert_eq!(new.acked_below(), 1);
-        assert_eq!(numbering.open(soon()).unwrap().client, new.client, "renewed once");
+        let (next, acked_below) = numbering.open().unwrap();
+        assert_eq!(next.client, new.client, "renewed once");
+        assert_eq!(acked_below, 1);
     }
 }

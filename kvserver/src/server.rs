@@ -118,7 +118,7 @@ impl KvServer {
             let (watch, node) = (Arc::clone(&watch), Arc::clone(&node));
             move || watch.run(&node)
         })?;
-        let client = LocalClient::new(Arc::clone(&node), watch, options.request_timeout);
+        let client = LocalClient::start(Arc::clone(&node), watch, options.request_timeout)?;
         let service = KvService { node: Arc::clone(&node), forward: options.forward };
         let inner = Inner {
             node,
@@ -170,6 +170,7 @@ impl KvServer {
 impl Inner {
     fn kill(&self) {
         self.node.replicated.kill();
+        self.client.close();
         let watcher = self.watcher.lock().take();
         if let Some(Err(panic)) = watcher.map(JoinHandle::join)
             && !thread::panicking()
@@ -187,4 +188,4 @@ impl Drop for Inner {
 
 #[cfg(test)]
 #[path = "server_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -15,16 +15,16 @@ use crate::op::{Answer, Op};
 use crate::request::{ClientId, KV_REQUEST, KV_STATUS, KvCall, Request};
 
 /// Some nodes, all connected, each with its memory of durable state.
-struct Cluster {
+pub(crate) struct Cluster {
     network: Network,
-    servers: Vec<KvServer>,
+    pub(crate) servers: Vec<KvServer>,
     persisters: Vec<MemoryPersister>,
     options: KvOptions,
     generation: usize,
 }
 
 impl Cluster {
-    fn new(n: usize, options: KvOptions) -> Self {
+    pub(crate) fn new(n: usize, options: KvOptions) -> Self {
         let network = Network::new(7);
         let persisters = (0..n).map(|_| MemoryPersister::new()).collect();
         let mut cluster = Self { network, servers: vec![], persisters, options, generation: 0 };
@@ -58,7 +58,7 @@ impl Cluster {
         end
     }
 
-    fn clerk(&self, name: &str) -> Clerk {
+    pub(crate) fn clerk(&self, name: &str) -> Clerk {
         self.clerk_of(name, 0..self.servers.len())
     }
 
@@ -67,19 +67,19 @@ impl Cluster {
         Clerk::new(ends.collect())
     }
 
-    fn leader(&self) -> usize {
+    pub(crate) fn leader(&self) -> usize {
         let replicated = self.servers[0].replicated();
         let deadline = Instant::now() + Duration::from_secs(10);
         let (_, leader) = replicated.wait_for_leader((0, None), deadline);
         usize::try_from(leader.expect("a leader within ten seconds").0).unwrap()
     }
 
-    fn a_follower(&self) -> usize {
+    pub(crate) fn a_follower(&self) -> usize {
         (self.leader() + 1) % self.servers.len()
     }
 
     /// Cuts a node off from the other nodes, or connects it again. Clerks are not concerned.
-    fn connect(&self, node: usize, connected: bool) {
+    pub(crate) fn connect(&self, node: usize, connected: bool) {
         for other in (0..self.servers.len()).filter(|other| *other != node) {
             for (from, to) in [(node, other), (other, node)] {
                 for generation in 1..=self.generation {
@@ -102,16 +102,16 @@ impl Drop for Cluster {
     }
 }
 
-fn append(key: &str, text: &str) -> Vec<Op> {
+pub(crate) fn append(key: &str, text: &str) -> Vec<Op> {
     let bytes = |text: &str| text.as_bytes().to_vec().into();
     vec![Op::Append { key: bytes(key), value: bytes(text) }]
 }
 
-fn get(key: &str) -> Vec<Op> {
+pub(crate) fn get(key: &str) -> Vec<Op> {
     vec![Op::Get { key: key.as_bytes().to_vec().into() }]
 }
 
-fn text(answer: &Answer) -> String {
+pub(crate) fn text(answer: &Answer) -> String {
     match answer {
         Answer::Bytes(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
         Answer::Nil => String::new(),
@@ -194,7 +194,7 @@ impl End for Disturbed {
 }
 
 /// A client at a follower of `cluster`, whose first call to the leader is disturbed.
-fn disturbed_client(
+pub(crate) fn disturbed_client(
     cluster: &Cluster,
     disturb: fn(&Arc<dyn End>, Vec<u8>, Completion),
 ) -> LocalClient {
@@ -212,8 +212,8 @@ fn disturbed_client(
         gauges: Arc::clone(&node.gauges),
         client_addrs: Mutex::default(),
     });
-    let watch = Arc::clone(&cluster.servers[cluster.a_follower()].inner.client.watch);
-    LocalClient::new(node, watch, Duration::from_secs(5))
+    let watch = Arc::clone(&cluster.servers[cluster.a_follower()].inner.client.watch());
+    LocalClient::start(node, watch, Duration::from_secs(5)).unwrap()
 }
 
 #[test]

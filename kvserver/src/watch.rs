@@ -1,66 +1,52 @@
-//! Who waits for an answer, and is to be told when the leader changes.
+//! Who is to be told when the leader changes.
 //!
 //! A request that was sent to a leader which then vanished may never hear of it; a change of leader
-//! is what makes it worth sending again. One thread waits for changes and tells all that wait.
+//! is what makes it worth sending again. One thread waits for changes and tells all desks.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Sender;
 use parking_lot::Mutex;
 
+use crate::local::Desk;
 use crate::node::Node;
-use crate::request::KvReply;
 
-/// What somebody who waits for an answer can hear.
-#[derive(Debug)]
-pub(crate) enum Event {
-    /// An attempt ended with this reply.
-    Reply(KvReply),
-    /// An attempt ended without a reply.
-    Nothing,
-    /// A leader is known, and it is not the one of before.
-    NewLeader,
-    /// This node has stopped.
-    Stopped,
-}
-
-/// All who wait.
+/// All who are to be told.
 #[derive(Default)]
 pub(crate) struct Watch {
-    waiting: Mutex<Waiting>,
-    stopped: AtomicBool,
+    told: Mutex<Told>,
+    /// Somebody found no leader, and wants to hear of the next one even if it is the one of before.
+    wanted: AtomicBool,
 }
 
 #[derive(Default)]
-struct Waiting {
-    next: u64,
-    events: BTreeMap<u64, Sender<Event>>,
+struct Told {
+    desks: Vec<Arc<Desk>>,
+    stopped: bool,
 }
 
 impl Watch {
-    /// Tells `events` of each change of leader until the guard is dropped.
-    pub(crate) fn register(&self, events: Sender<Event>) -> Registered<'_> {
-        let mut waiting = self.waiting.lock();
-        let key = waiting.next;
-        waiting.next += 1;
-        waiting.events.insert(key, events);
-        Registered { watch: self, key }
-    }
-
-    /// Whether the node has stopped. Once true it stays so; whoever registers first and asks then
-    /// does not miss it.
-    pub(crate) fn is_stopped(&self) -> bool {
-        self.stopped.load(Ordering::SeqCst)
-    }
-
-    fn tell(&self, event: fn() -> Event) {
-        for events in self.waiting.lock().events.values() {
-            // Unbounded, so this does not wait; who is gone needs no news.
-            drop(events.send(event()));
+    /// Tells `desk` of each change of leader, and of the end of this node.
+    pub(crate) fn add(&self, desk: Arc<Desk>) {
+        let mut told = self.told.lock();
+        if told.stopped {
+            drop(told);
+            return desk.stopped();
         }
+        told.desks.push(desk);
+    }
+
+    /// Tells `desk` nothing more.
+    pub(crate) fn remove(&self, desk: &Arc<Desk>) {
+        self.told.lock().desks.retain(|other| !Arc::ptr_eq(other, desk));
+    }
+
+    /// Asks to be told of the next leader, whoever it is; true if there is one by now.
+    pub(crate) fn wants_leader(&self, node: &Node) -> bool {
+        // In this order: a leader that is found after the look is seen with the flag.
+        self.wanted.store(true, Ordering::SeqCst);
+        node.leader().1.is_some()
     }
 
     /// The thread: returns when the peer stops.
@@ -69,25 +55,24 @@ impl Watch {
         const LONG: Duration = Duration::from_secs(3600);
         let mut known = (0, None);
         while node.replicated.raft().stopped().is_none() {
-            let now_known = node.replicated.wait_for_leader(known, Instant::now() + LONG);
-            if now_known.1.is_some() && now_known != known {
+            let deadline = Instant::now() + LONG;
+            let is_wanted = || self.wanted.load(Ordering::SeqCst);
+            let now_known = node.replicated.wait_for_leader_or(known, is_wanted, deadline);
+            // The deadline, or the end.
+            if now_known.1.is_none() {
+                continue;
+            }
+            let was_wanted = self.wanted.swap(false, Ordering::SeqCst);
+            if now_known != known || was_wanted {
                 known = now_known;
-                self.tell(|| Event::NewLeader);
+                self.desks().iter().for_each(|desk| desk.new_leader());
             }
         }
-        self.stopped.store(true, Ordering::SeqCst);
-        self.tell(|| Event::Stopped);
+        self.told.lock().stopped = true;
+        self.desks().iter().for_each(|desk| desk.stopped());
     }
-}
 
-/// Somebody who waits.
-pub(crate) struct Registered<'a> {
-    watch: &'a Watch,
-    key: u64,
-}
-
-impl Drop for Registered<'_> {
-    fn drop(&mut self) {
-        self.watch.waiting.lock().events.remove(&self.key);
+    fn desks(&self) -> Vec<Arc<Desk>> {
+        self.told.lock().desks.clone()
     }
 }

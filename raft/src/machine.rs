@@ -218,9 +218,21 @@ impl<M: StateMachine> Replicated<M> {
         other_than: (Term, Option<PeerId>),
         deadline: Instant,
     ) -> (Term, Option<PeerId>) {
+        self.wait_for_leader_or(other_than, || false, deadline)
+    }
+
+    /// [`wait_for_leader`](Self::wait_for_leader), or for any leader at all while `anyone` says so.
+    /// It is asked whenever another leader is known, or none, and before whoever learns of that
+    /// by [`leader`](Self::leader); it must not wait, nor ask this peer anything.
+    pub fn wait_for_leader_or(
+        &self,
+        other_than: (Term, Option<PeerId>),
+        anyone: impl Fn() -> bool,
+        deadline: Instant,
+    ) -> (Term, Option<PeerId>) {
         let found = self.raft.shared().wait_for_leader(deadline, |rules| {
             let known = (rules.current_term(), rules.leader());
-            (known.1.is_some() && known != other_than).then_some(known)
+            (known.1.is_some() && (known != other_than || anyone())).then_some(known)
         });
         found.unwrap_or_else(|| self.leader())
     }
