@@ -237,10 +237,12 @@ fn rehome(files: &Files, segment_bytes: u64, last: &LastSegment) -> Result<Segme
 }
 
 /// Finishes a rotation that ended before its last step. Whether the seal that is missing was never
-/// written or was lost, the successor is there.
+/// written or was lost, the successor is there; but perhaps only in the page cache, if the process
+/// ended before its directory was synced. So that comes first: a seal proves a successor.
 fn seal_the_one_before(files: &Files, before: Option<&ClosedSegment>) -> Result<(), StorageError> {
     match before {
         Some(before) if !before.is_sealed => {
+            files.sync_dir()?;
             let file = files.open(&segment::name(before.head.number), OpenMode::Write)?;
             Segment::new(file, &before.head, before.end).seal()
         }

@@ -189,6 +189,41 @@ fn each_crash_of_opening(
     }
 }
 
+/// A process is killed between giving a new segment its name and syncing the directory; the next
+/// opening sees both segments, and seals the first; then the power goes, and takes the name of the
+/// second, but not the seal that names it: the opening after that refused the directory. So no seal
+/// is written before the directory is synced.
+#[test]
+fn a_power_cut_during_recovery_from_a_kill_is_survived() {
+    let mut openings = 0;
+    for operation in 0.. {
+        fastrand::seed(5);
+        let fs = SimFs::new();
+        fs.plan(operation, Fault::Crash);
+        let progress = run(&fs, &standard());
+        if !fs.has_failed() {
+            break;
+        }
+        let killed = fs.after_kill();
+        for step in 0.. {
+            let again = killed.after_kill();
+            again.plan(step, Fault::Crash);
+            let opened = open(&again);
+            if !again.has_failed() {
+                break;
+            }
+            assert!(opened.is_err(), "a crash is not survived");
+            openings += 1;
+            for survives in [false, true] {
+                let cut = again.after_power_cut(|| survives);
+                let context = format!("operation {operation}, then {step} of the opening");
+                check(&cut, &progress, &context);
+            }
+        }
+    }
+    assert!(openings > 1000, "{openings} openings");
+}
+
 #[test]
 fn a_crash_during_recovery_from_a_crash_is_survived_two_levels_deep() {
     let (mut states, mut deep_states) = (0, 0);
