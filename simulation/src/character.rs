@@ -46,6 +46,12 @@ pub(crate) struct Character {
     pub(crate) limits: Limits,
     /// How many disks may die for good: fewer than half.
     pub(crate) dead_disks_max: usize,
+    /// The longest pause between two changes of the members, if they ever change.
+    pub(crate) changes_gap: Option<Duration>,
+    /// Out of a thousand leaders, so many are asked for a change as soon as they lead.
+    pub(crate) eager: u64,
+    /// Out of a thousand configurations that a leader appends, so many are followed by a fault.
+    pub(crate) strikes: u64,
 }
 
 impl Character {
@@ -55,6 +61,9 @@ impl Character {
         let size = random.pick(&[1, 2, 3, 3, 3, 4, 5, 5]);
         let tiny_sessions = random.chance(150);
         let ms = Duration::from_millis;
+        let changes_gap =
+            random.pick(&[None, None, None, Some(300), Some(1000), Some(3000)]).map(ms);
+        let disks_die = random.chance(100) && changes_gap.is_none();
         Self {
             size,
             clerks: random.pick(&[1, 2, 4, 6]),
@@ -71,7 +80,7 @@ impl Character {
             stall_max: ms(random.pick(&[300, 900, 3000])),
             fault_gap: ms(random.pick(&[300, 1000, 3000])),
             linger: ms(random.pick(&[0, 0, 0, 1])),
-            no_op_on_election: random.chance(850),
+            no_op_on_election: random.chance(700) || changes_gap.is_some(),
             probe_bytes_max: random.pick(&[64, 512]),
             faults: std::array::from_fn(|_| random.pick(&[0, 1, 1, 3])),
             segment_bytes: random.pick(&[8 << 10, 16 << 10, 64 << 10]),
@@ -81,7 +90,10 @@ impl Character {
             } else {
                 Limits::default()
             },
-            dead_disks_max: if random.chance(100) { (size as usize - 1) / 2 } else { 0 },
+            dead_disks_max: if disks_die { (size as usize - 1) / 2 } else { 0 },
+            changes_gap,
+            eager: random.pick(&[0, 400, 900]),
+            strikes: random.pick(&[0, 200, 500]),
         }
     }
 

@@ -34,6 +34,16 @@ pub struct Counts {
     pub duplicates: u64,
     /// Entries committed.
     pub commits: u64,
+    /// Changes of the members that were done.
+    pub changes: u64,
+    /// Changes that were refused for good.
+    pub changes_refused: u64,
+    /// Changes that nobody asked for any longer.
+    pub changes_given_up: u64,
+    /// Configurations committed, those on the way included.
+    pub configurations: u64,
+    /// Peers that stopped because they were removed.
+    pub removed: u64,
     /// Entries sent to followers.
     pub entries_sent: u64,
     /// Messages sent between peers.
@@ -64,6 +74,11 @@ impl Counts {
         self.writes += other.writes;
         self.duplicates += other.duplicates;
         self.commits += other.commits;
+        self.changes += other.changes;
+        self.changes_refused += other.changes_refused;
+        self.changes_given_up += other.changes_given_up;
+        self.configurations += other.configurations;
+        self.removed += other.removed;
         self.entries_sent += other.entries_sent;
         self.messages += other.messages;
         self.leader_after = self.leader_after.max(other.leader_after);
@@ -91,6 +106,15 @@ impl fmt::Display for Counts {
             f,
             "{} requests, {} writes acknowledged, {} requests twice in the log",
             self.requests, self.writes, self.duplicates
+        )?;
+        writeln!(
+            f,
+            "{} changes of the members, {} refused, {} given up, {} configurations, {} peers removed",
+            self.changes,
+            self.changes_refused,
+            self.changes_given_up,
+            self.configurations,
+            self.removed
         )?;
         writeln!(
             f,

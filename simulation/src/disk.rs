@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use oarlock_raft::PeerId;
 use oarlock_raft::simulation::Peer;
+use oarlock_raft::{Configuration, PeerId};
 use oarlock_storage::{DiskPersister, Persister, SimFault, SimFs, StorageError};
 
 use crate::invariant::Invariant;
 use crate::mistake::Mistake;
-use crate::node::{Running, peer_options};
+use crate::node::{Node, Running, peer_options};
 use crate::schedule::Event;
 use crate::store::Store;
 use crate::witness::{Durable, Witnessed};
@@ -103,7 +103,7 @@ impl World {
         stopped.life += 1;
         stopped.doomed = false;
         self.note("STOP", &[node.0, how as u64], format_args!("S{node} {how:?}"));
-        if !self.nodes[&node].is_dead {
+        if !self.nodes[&node].is_dead && !self.nodes[&node].is_gone {
             let pause = self.random.micros(1_000, 4_000_000);
             self.after(pause, Event::Start { node });
         }
@@ -128,7 +128,8 @@ impl World {
 
     /// Starts a node from what its disk holds, if it is down.
     pub(crate) fn start_node(&mut self, id: PeerId) {
-        if self.nodes[&id].running.is_some() || self.nodes[&id].is_dead {
+        let Node { running, is_dead, is_gone, .. } = &self.nodes[&id];
+        if running.is_some() || *is_dead || *is_gone {
             return;
         }
         // Recovery can be cut short as well.
@@ -154,7 +155,10 @@ impl World {
     fn run_node(&mut self, id: PeerId, mut inner: DiskPersister) {
         let recovered = inner.load();
         self.check_recovered(id, Durable::of(&recovered));
-        let everyone = self.ids();
+        // Who joins knows nobody.
+        let founders =
+            (1..=self.character.size).map(PeerId).filter(|_| id.0 <= self.character.size);
+        let initial = Configuration::of_voters(founders);
         let store = Store::new(self.character.limits, self.mistake);
         let options = peer_options(&self.character, &mut self.random);
         let now = self.now;
@@ -162,7 +166,7 @@ impl World {
         node.life += 1;
         let witness = Arc::clone(&node.witness);
         let persister = Witnessed { inner, witness, loaded: Some(recovered) };
-        let peer = Peer::open(id, &everyone, Box::new(persister), store, options, now);
+        let peer = Peer::open(id, initial, Box::new(persister), store, options, now);
         let peer = peer.unwrap_or_else(|error| panic!("S{id} does not start: {error}"));
         let (term, base, last) = (peer.current_term(), peer.base(), peer.last());
         self.terms.draws(peer.election_timer().1);

@@ -59,6 +59,24 @@ impl World {
         KINDS[kind](self, victim);
     }
 
+    /// A leader has just changed the members: it dies, or its messages stop.
+    pub(crate) fn strike(&mut self, victim: PeerId) {
+        if self.healed {
+            return;
+        }
+        let kinds: [fn(&mut Self, PeerId); 6] = [
+            |world, victim| world.stop_node(victim, Stop::Kill),
+            |world, victim| world.stop_node(victim, Stop::PowerCut),
+            Self::isolate,
+            |world, _| world.split(),
+            |world, _| world.cut_some(),
+            Self::pause,
+        ];
+        let kind = self.random.below(kinds.len() as u64) as usize;
+        self.note("FAULT", &[kind as u64, victim.0], format_args!("strike {kind}, S{victim}"));
+        kinds[kind](self, victim);
+    }
+
     /// Whom it hits: often somebody who leads.
     fn victim(&mut self) -> PeerId {
         let leads = |id: &PeerId| {
@@ -171,8 +189,12 @@ impl World {
             node.doomed = false;
             node.disk.plan_nothing();
             node.disk.set_capacity(None);
-            if let Some(running) = &mut node.running {
-                running.paused_until = Some(now);
+            if let Some(running) = &mut node.running
+                && running.paused_until.take().is_some_and(|until| now < until)
+            {
+                // What came meanwhile comes when the pause would have ended; its own clock need not.
+                running.timer = None;
+                self.set_timer(id);
             }
             self.after(Duration::ZERO, Event::Start { node: id });
         }

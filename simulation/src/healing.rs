@@ -1,4 +1,5 @@
-//! After the faults: progress, within bounded time, and everything in its place. Invariants 29 to 34.
+//! After the faults: progress, within bounded time, and everything in its place. Invariants 29 to 34,
+//! 40 and 41.
 
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ use crate::world::World;
 pub(crate) const FAULTS_LAST: Duration = Duration::from_secs(30);
 /// How long a healed cluster may be without a leader that everybody knows.
 const LEADER_WITHIN: Duration = Duration::from_secs(5);
+/// How long the change of members may take that is under way then.
+const CHANGED_WITHIN: Duration = Duration::from_secs(6);
 /// How long it may take until every request is answered and everything is applied everywhere.
 const SETTLED_WITHIN: Duration = Duration::from_secs(6);
 /// How long the last messages of the time before are on their way, at most.
@@ -38,6 +41,9 @@ impl World {
             self.wait(Invariant::LeaderAfterHealing, LEADER_WITHIN, |world| {
                 world.agreed_leader().is_some()
             });
+        self.wait(Invariant::ChangesAreDone, CHANGED_WITHIN, |world| {
+            world.administrator.is_content()
+        });
         for clerk in &mut self.clerks {
             clerk.rests = true;
         }
@@ -56,6 +62,7 @@ impl World {
             || format!("without any fault the leader changes from {leader:?} to {still:?}"),
         );
         self.check_ends();
+        self.check_members();
         self.check_history();
         self.count();
     }
@@ -87,14 +94,22 @@ impl World {
             self.ask_every_key();
         }
         self.wait(Invariant::ProgressAfterHealing, SETTLED_WITHIN, |world| {
-            world.asking.is_empty() && world.is_caught_up()
+            world.asking.is_empty()
+                && world.is_caught_up()
+                && world.book.configurations.is_settled()
         })
     }
 
-    /// The term and the leader that everybody who runs knows.
+    /// The members that work.
+    fn members(&self) -> impl Iterator<Item = &Node> {
+        let members = self.book.configurations.committed().members();
+        members.into_iter().map(|id| &self.nodes[&id]).filter(|node| !node.is_dead)
+    }
+
+    /// The term and the leader that all members know.
     fn agreed_leader(&self) -> Option<(Term, PeerId)> {
         let mut known = None;
-        for node in self.nodes.values().filter(|node| !node.is_dead) {
+        for node in self.members() {
             let peer = &node.running.as_ref()?.peer;
             let here = (peer.current_term(), peer.leader()?);
             if *known.get_or_insert(here) != here {
@@ -107,28 +122,28 @@ impl World {
     fn is_caught_up(&self) -> bool {
         let through = self.book.committed_through();
         let caught_up = |applied: Index| applied == through;
-        self.nodes
-            .values()
-            .filter(|node| !node.is_dead)
+        self.members()
             .all(|node| node.running.as_ref().is_some_and(|r| caught_up(r.peer.applied())))
     }
 
     fn describe(&self) -> String {
         let of_node = |node: &Node| match &node.running {
             Some(running) => format!(
-                "S{} T{} {:?} of {:?} applied={} last={}",
+                "S{} T{} {:?} of {:?} applied={} last={} in {}",
                 node.id,
                 running.peer.current_term(),
                 running.peer.role(),
                 running.peer.leader().map(|leader| leader.0),
                 running.peer.applied(),
-                running.peer.last()
+                running.peer.last(),
+                running.configuration
             ),
             None => format!("S{} down, dead={}", node.id, node.is_dead),
         };
         let nodes: Vec<String> = self.nodes.values().map(of_node).collect();
         let (open, commit) = (self.asking.len(), self.book.committed_through());
-        format!("{open} requests open, commit={commit}; {}", nodes.join("; "))
+        let members = self.book.configurations.committed();
+        format!("{open} requests open, commit={commit}, members={members}; {}", nodes.join("; "))
     }
 
     /// Many requests at once: each entry must travel about once.
@@ -143,11 +158,11 @@ impl World {
             clerk.rests = true;
         }
         self.settle();
-        let alive = self.nodes.values().filter(|node| !node.is_dead).count() as u64;
+        let members = self.book.configurations.committed().members().len() as u64;
+        let alive = self.members().count() as u64;
         let sent = self.counts.entries_sent - sent;
         let needed = (self.book.committed_through() - committed) * (alive - 1);
-        let dead = self.nodes.len() as u64 - alive;
-        if dead == 0 {
+        if alive == members {
             let few = sent <= needed + needed / 4 + 40;
             self.checks.require(Invariant::EntriesSentOnce, few, || {
                 format!("{sent} entries were sent where {needed} were needed")
@@ -171,7 +186,8 @@ impl World {
     fn check_ends(&mut self) {
         let limit = self.character.snapshot_log_bytes;
         let mut first = None;
-        for node in self.nodes.values().filter(|node| !node.is_dead) {
+        let members = self.book.configurations.committed().members();
+        for node in members.iter().map(|id| &self.nodes[id]).filter(|node| !node.is_dead) {
             let peer = &node.running.as_ref().expect("it is caught up").peer;
             let (id, bytes) = (node.id, peer.log_bytes());
             self.checks.require(Invariant::LogIsCompacted, bytes <= limit, || {
@@ -214,6 +230,7 @@ impl World {
         self.counts.seeds = 1;
         self.counts.simulated = self.now - self.start;
         self.counts.commits = self.book.committed_through();
+        self.counts.configurations = self.book.configurations.committed_count();
         self.counts.duplicates = self.oracle.duplicates;
         self.counts.checks = self.checks.clone();
         let end = [self.counts.commits, self.counts.events, self.checks.total()];

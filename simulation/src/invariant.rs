@@ -33,7 +33,7 @@ invariants! {
     8 OneVoteATerm "a peer votes for one candidate a term, restarts or not",
     9 TermNeverFalls "a peer's term never falls, nor below one it has spoken of, restarts or not",
     10 CommitNeverFalls "a peer's commit index never falls while it runs, and lies between its snapshot and its log's end",
-    11 CommittedByMajority "what a leader commits is on the disks of a majority",
+    11 CommittedByMajority "what a leader commits is on the disks of a majority, of each half of a joint configuration",
     12 CommittedInOwnTerm "a leader commits by counting only entries of its own term (section 5.4.2)",
     13 AppliedInOrder "a peer applies every committed index once, in order, and none that is not committed",
     14 RecoveredAsAcknowledged "what is found at opening is exactly what the disk had acknowledged, with or without the one step under way",
@@ -49,7 +49,7 @@ invariants! {
     24 TimersAreHeeded "only a leader of this term or a vote given puts off an election (section 5.2)",
     25 OldRepliesIgnored "a reply to a request of an older term changes nothing at a leader",
     26 TimeoutsDiffer "election time-outs are drawn at random (section 5.2)",
-    27 LeaderHearsMajority "a peer that hears no majority for two election time-outs does not lead",
+    27 LeaderHearsMajority "a peer that hears no majority of the configuration in force for two election time-outs does not lead",
     28 ConflictsAreShort "a conflict is found in at most about a message for each term in the two logs (section 5.3)",
     29 EntriesSentOnce "on a network without faults, entries are sent about once",
     30 LogIsCompacted "the log behind a snapshot stays within its limit",
@@ -57,6 +57,13 @@ invariants! {
     32 ProgressAfterHealing "once faults end, every request is answered and every peer catches up within bounded time",
     33 AcknowledgedIsReadable "once faults end, every acknowledged write is there",
     34 HistoryLinearizable "what the clerks saw can have happened one call at a time",
+    35 ConfigurationOfLog "the configuration in force at a peer is the latest in its log (section 6)",
+    36 ConfigurationOfSnapshot "a snapshot holds the configuration in force at its last entry (section 7)",
+    37 OneChangeAtATime "a leader appends a configuration only when the one before it is committed",
+    38 MajoritiesOverlap "majorities of any two configurations that may be in force have a voter in common (section 6)",
+    39 ElectedByMajority "a leader has the votes of a majority of the configuration in force, of each half of a joint one",
+    40 RemovedPeersLeave "who stops as removed was removed for good, and who was removed stops if anybody can tell it",
+    41 ChangesAreDone "a change that is answered as done is committed and stays, and the last one is done, or refused for a reason",
 }
 
 impl Invariant {

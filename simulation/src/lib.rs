@@ -8,8 +8,10 @@
 //! [`run_seed`] runs one world: thirty seconds of faults, then none. After every step the
 //! [`Invariant`]s are checked, and at the end progress is demanded.
 
+mod administrator;
 mod character;
 mod clerk;
+mod configurations;
 mod counts;
 mod disk;
 mod faults;
@@ -17,6 +19,7 @@ mod fingerprint;
 mod healing;
 mod invariant;
 mod log_check;
+mod majority;
 mod message_check;
 mod mistake;
 mod network;

@@ -1,10 +1,11 @@
-//! The logs of all peers, and what is committed: invariants 2, 3, 4, 5 and 11.
+//! The logs of all peers, and what is committed: invariants 2, 3, 4 and 5.
 
 use std::collections::{BTreeMap, VecDeque};
 
-use oarlock_raft::simulation::Peer;
-use oarlock_raft::{EntryId, Index, Term};
+use oarlock_raft::simulation::{Peer, configuration_of};
+use oarlock_raft::{Configuration, EntryId, Index, PeerId, Term};
 
+use crate::configurations::ConfigurationBook;
 use crate::fingerprint::{mix, mix_bytes};
 use crate::invariant::{Checks, Invariant};
 use crate::store::Store;
@@ -45,16 +46,40 @@ impl LogMirror {
     }
 }
 
+/// The log up to an entry: its fingerprint, and where the latest configuration in it stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Prefix {
+    chain: u64,
+    configuration: EntryId,
+}
+
 /// What is known of all logs.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct LogBook {
-    /// The fingerprint of the log up to each entry there ever was.
-    known: BTreeMap<(Index, Term), u64>,
+    /// The log up to each entry there ever was.
+    known: BTreeMap<(Index, Term), Prefix>,
     /// What is committed, from index 1 on.
     committed: Vec<Link>,
+    pub(crate) configurations: ConfigurationBook,
 }
 
 impl LogBook {
+    pub(crate) fn new(founders: Configuration) -> Self {
+        Self {
+            known: BTreeMap::new(),
+            committed: Vec::new(),
+            configurations: ConfigurationBook::new(founders),
+        }
+    }
+
+    /// The log up to an entry that somebody had.
+    fn up_to(&self, id: EntryId) -> Option<Prefix> {
+        if id.index == 0 {
+            return Some(Prefix::default());
+        }
+        self.known.get(&(id.index, id.term)).copied()
+    }
+
     /// The last committed index that anybody knows of.
     pub(crate) fn committed_through(&self) -> Index {
         self.committed.len() as Index
@@ -94,6 +119,28 @@ impl LogBook {
             self.append(peer, mirror, checks);
         }
         mirror.last = last;
+        if let Some(prefix) = self.up_to(last) {
+            self.configurations.check_in_force(peer, prefix.configuration, checks);
+        }
+    }
+
+    /// A snapshot is on disk.
+    pub(crate) fn see_snapshot(
+        &self,
+        peer: PeerId,
+        (base, configuration): (EntryId, &Configuration),
+        checks: &mut Checks,
+    ) {
+        if let Some(prefix) = self.up_to(base) {
+            let latest = prefix.configuration;
+            self.configurations.check_snapshot(peer, (base, configuration), latest, checks);
+        }
+    }
+
+    /// A step is over.
+    pub(crate) fn end_step(&mut self, checks: &mut Checks) {
+        let last = self.committed.last().map_or(EntryId::default(), |(id, _)| *id);
+        self.configurations.check_fresh(last, checks);
     }
 
     fn see_base(base: EntryId, mirror: &mut LogMirror) {
@@ -106,26 +153,24 @@ impl LogBook {
     }
 
     fn append(&mut self, peer: &Peer<Store>, mirror: &mut LogMirror, checks: &mut Checks) {
-        let before = mirror.links.back().copied();
-        let from = before.map_or(mirror.start, |(id, _)| id);
-        let chain = match before {
-            Some((_, chain)) => Some(chain),
-            None if from.index == 0 => Some(0),
-            None => self.known.get(&(from.index, from.term)).copied(),
-        };
+        let from = mirror.links.back().map_or(mirror.start, |(id, _)| *id);
         // Nobody can have a snapshot of entries that nobody ever had.
-        let Some(mut chain) = chain else {
+        let Some(mut prefix) = self.up_to(from) else {
             panic!("S{} begins at {from}, which nobody ever appended", peer.id())
         };
         for entry in peer.entries_from(from.index + 1) {
             let id = entry.id;
-            chain = mix(mix(chain, id.term), u64::from(entry.tag));
-            chain = mix_bytes(chain, &entry.data);
-            let known = *self.known.entry((id.index, id.term)).or_insert(chain);
-            checks.require(Invariant::LogMatching, known == chain, || {
+            prefix.chain = mix(mix(prefix.chain, id.term), u64::from(entry.tag));
+            prefix.chain = mix_bytes(prefix.chain, &entry.data);
+            if let Some(configuration) = configuration_of(&entry) {
+                let before = std::mem::replace(&mut prefix.configuration, id);
+                self.configurations.appended(peer, id, before, configuration, checks);
+            }
+            let known = *self.known.entry((id.index, id.term)).or_insert(prefix);
+            checks.require(Invariant::LogMatching, known == prefix, || {
                 format!("S{} holds {id}, but another log before it", peer.id())
             });
-            mirror.links.push_back((id, chain));
+            mirror.links.push_back((id, prefix.chain));
         }
     }
 
@@ -153,8 +198,8 @@ impl LogBook {
                 Some(link) => link,
                 None if index == mirror.base.index => {
                     let base = mirror.base;
-                    let known = self.known.get(&(base.index, base.term)).copied();
-                    (base, known.expect("a snapshot is of entries that somebody had"))
+                    let known = self.up_to(base);
+                    (base, known.expect("a snapshot is of entries that somebody had").chain)
                 }
                 // Covered by a snapshot, whose last entry vouches for it.
                 None => continue,
@@ -162,6 +207,7 @@ impl LogBook {
             let at = usize::try_from(index - 1).expect("an index in memory");
             if at == self.committed.len() {
                 self.committed.push(link);
+                self.configurations.commits(link.0);
             }
             let known = self.committed.get(at).copied();
             checks.require(Invariant::StateMachineSafety, known == Some(link), || {

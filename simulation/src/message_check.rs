@@ -196,7 +196,9 @@ impl World {
         );
         let peer = &self.nodes[&to].running.as_ref().expect("it called").peer;
         let term = peer.current_term();
-        self.checks.require(Invariant::TermsAreHeeded, term >= said.term, || {
+        // Who learns that it was removed has nothing left to heed.
+        let heeded = term >= said.term || peer.is_removed();
+        self.checks.require(Invariant::TermsAreHeeded, heeded, || {
             format!("S{to} stays in T{term} though S{from} answers in T{}", said.term)
         });
         let is_old = before.sent_in.is_some_and(|sent_in| sent_in < before.term);

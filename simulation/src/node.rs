@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use oarlock_raft::simulation::{Peer, PeerOptions, Request};
-use oarlock_raft::{EntryId, Index, Options, PeerId, Term};
+use oarlock_raft::{Configuration, EntryId, Index, Options, PeerId, Term};
 use oarlock_storage::{DiskOptions, DiskPersister, SimFs, StorageError};
 use parking_lot::Mutex;
 
@@ -50,6 +50,7 @@ pub(crate) struct Running {
     pub(crate) term: Term,
     pub(crate) commit_index: Index,
     pub(crate) applied: Index,
+    pub(crate) configuration: Configuration,
     /// The next moment an event wakes it.
     pub(crate) timer: Option<Instant>,
     pub(crate) paused_until: Option<Instant>,
@@ -62,6 +63,7 @@ impl Running {
             commit_index: peer.commit_index(),
             applied: peer.applied(),
             term: peer.current_term(),
+            configuration: peer.configuration().clone(),
             peer,
             asked: BTreeMap::new(),
             next_asked: 0,
@@ -89,6 +91,10 @@ pub(crate) struct Node {
     pub(crate) is_dead: bool,
     /// A stop was planned: the disk stops the machine at some operation.
     pub(crate) doomed: bool,
+    /// It was removed from its cluster, and was stopped for good.
+    pub(crate) is_gone: bool,
+    /// The last entry of the snapshot whose configuration was looked at.
+    pub(crate) checked_base: EntryId,
 }
 
 impl Node {
@@ -103,6 +109,8 @@ impl Node {
             promised: None,
             is_dead: false,
             doomed: false,
+            is_gone: false,
+            checked_base: EntryId::default(),
         }
     }
 

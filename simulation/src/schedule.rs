@@ -5,8 +5,10 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use oarlock_kvserver::{KvReply, Request as KvRequest};
-use oarlock_raft::PeerId;
 use oarlock_raft::simulation::{Reply, Request};
+use oarlock_raft::{Change, PeerId};
+
+use crate::administrator::Answer;
 
 /// Something that happens to the world.
 #[derive(Clone, Debug)]
@@ -34,8 +36,18 @@ pub(crate) enum Event {
     Answered { node: PeerId, op: u64, attempt: u32, reply: KvReply },
     /// A clerk has waited long enough.
     Impatient { op: u64, attempt: u32 },
+    /// The administrator thinks of a change of the members.
+    AdministratorActs,
+    /// It asks for the change again.
+    AskForChange { attempt: u64 },
+    /// Its question arrives at a node.
+    ChangeAsked { node: PeerId, number: u64, change: Rc<Change> },
+    /// A node's answer arrives.
+    ChangeAnswered { number: u64, answer: Answer },
     /// Something goes wrong.
     Fault,
+    /// Something goes wrong with a leader that has just changed the members.
+    Strike { victim: PeerId },
     /// A node starts, if it is down.
     Start { node: PeerId },
     /// A disk that was full no longer is.

@@ -1,11 +1,14 @@
 //! What must be true of a peer after each of its steps.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use oarlock_raft::simulation::configuration_from;
 use oarlock_raft::{EntryId, Index, PeerId};
 
 use crate::invariant::Invariant;
+use crate::majority::is_agreed;
 use crate::node::{Leadership, Running};
+use crate::schedule::Event;
 use crate::store::Deed;
 use crate::witness::Durable;
 use crate::world::World;
@@ -13,6 +16,9 @@ use crate::world::World;
 /// A leader that has heard no majority for so long must have stepped down: twice the longest election
 /// time-out.
 const SILENCE_MAX: Duration = Duration::from_secs(1);
+
+/// A fault that follows a new configuration comes within so many microseconds.
+const STRIKES_WITHIN_US: u64 = 4_000;
 
 impl World {
     /// Looks at a peer that has just done something.
@@ -36,6 +42,7 @@ impl World {
         if commit > before || base.index > 0 {
             self.book.see_commit(peer, &mut running.mirror, before, checks);
         }
+        self.book.end_step(checks);
         if let Some((promised_in, promised)) = node.promised.filter(|(in_term, _)| *in_term == term)
         {
             let kept = promised.index <= base.index || peer.id_at(promised.index) == Some(promised);
@@ -52,20 +59,29 @@ impl World {
         self.check_applied(id, applied);
         self.check_leader(id, led);
         self.check_disk(id);
+        let running = self.running(id);
+        if running.peer.configuration() != &running.configuration {
+            running.configuration = running.peer.configuration().clone();
+            self.configuration_changed(id);
+        }
     }
 
-    /// A leader has committed by counting.
+    /// A leader has committed by counting in the configuration that was in force before the step.
     fn check_commit(&mut self, id: PeerId, commit: Index) {
-        let peer = &self.nodes[&id].running.as_ref().expect("it leads").peer;
+        let running = self.nodes[&id].running.as_ref().expect("it leads");
+        let (peer, configuration) = (&running.peer, &running.configuration);
         let Some(newest) = peer.id_at(commit) else { return };
         let checks = &mut self.checks;
         checks.require(Invariant::CommittedInOwnTerm, newest.term == peer.current_term(), || {
             format!("S{id} commits {newest} in T{}", peer.current_term())
         });
-        let has = |node: &&crate::node::Node| node.witness.lock().acknowledged.covers(newest);
-        let holders = self.nodes.values().filter(has).count();
-        checks.require(Invariant::CommittedByMajority, holders * 2 > self.nodes.len(), || {
-            format!("S{id} commits {newest}, which is on {holders} of {} disks", self.nodes.len())
+        let has = |peer| self.nodes[&peer].witness.lock().acknowledged.covers(newest);
+        checks.require(Invariant::CommittedByMajority, is_agreed(configuration, has), || {
+            let holders: Vec<u64> =
+                self.nodes.keys().filter(|peer| has(**peer)).map(|peer| peer.0).collect();
+            format!(
+                "S{id} commits {newest}, which is on the disks of {holders:?}, of {configuration}"
+            )
         });
     }
 
@@ -99,40 +115,75 @@ impl World {
 
     fn check_leader(&mut self, id: PeerId, led: bool) {
         let now = self.now;
-        let majority = self.nodes.len() / 2 + 1;
-        let others: Vec<PeerId> = self.nodes.keys().copied().filter(|&other| other != id).collect();
         let node = self.nodes.get_mut(&id).expect("a known node");
         let running = node.running.as_mut().expect("it has just done something");
-        let Running { peer, mirror, leads, .. } = running;
+        let Running { peer, mirror, leads, configuration, .. } = running;
         if !peer.is_leader() {
             *leads = None;
             return;
         }
         let term = peer.current_term();
         if !led {
-            let heard = others.iter().map(|&other| (other, now)).collect();
+            let heard = configuration.members().into_iter().map(|peer| (peer, now)).collect();
             *leads = Some(Leadership { term, heard, ..Leadership::default() });
             self.counts.elections += 1;
-            self.terms.leads(id, term, &mut self.checks);
+            self.terms.leads(id, term, configuration, &mut self.checks);
             self.book.see_leader(peer, mirror, &mut self.checks);
             let last = peer.last();
             self.terms.check_draws(&mut self.checks);
             self.note("LEAD", &[id.0, term, last.index], format_args!("S{id} T{term} last={last}"));
-            return;
+            return self.administrator_sees_leader(id);
         }
         let Some(leadership) = leads else { return };
-        let recently = |at: &&std::time::Instant| now < **at + SILENCE_MAX;
-        let heard = 1 + leadership.heard.values().filter(recently).count();
-        self.checks.require(Invariant::LeaderHearsMajority, heard >= majority, || {
-            format!("S{id} leads T{term} and has heard {heard} of {majority} in {SILENCE_MAX:?}")
+        let recently = |at: &Instant| now < *at + SILENCE_MAX;
+        let heard = |peer| peer == id || leadership.heard.get(&peer).is_some_and(recently);
+        let is_followed = is_agreed(configuration, heard);
+        self.checks.require(Invariant::LeaderHearsMajority, is_followed, || {
+            let heard: Vec<u64> = configuration
+                .members()
+                .into_iter()
+                .filter(|&peer| heard(peer))
+                .map(|peer| peer.0)
+                .collect();
+            format!(
+                "S{id} leads T{term} of {configuration} and has heard {heard:?} in {SILENCE_MAX:?}"
+            )
         });
     }
 
+    /// Another configuration is in force at a peer, which may lead.
+    fn configuration_changed(&mut self, id: PeerId) {
+        let (now, strikes) = (self.now, self.character.strikes);
+        let running = self.running(id);
+        let members = running.configuration.members();
+        let text = running.configuration.to_string();
+        let leads = running.leads.is_some();
+        if let Some(leadership) = &mut running.leads {
+            leadership.heard.retain(|peer, _| members.contains(peer));
+            for peer in members {
+                leadership.heard.entry(peer).or_insert(now);
+            }
+        }
+        self.note("CONF", &[id.0], format_args!("S{id} {text}"));
+        if leads && !self.healed && self.random.chance(strikes) {
+            let pause = self.random.micros(0, STRIKES_WITHIN_US);
+            self.after(pause, Event::Strike { victim: id });
+        }
+    }
+
     fn check_disk(&mut self, id: PeerId) {
-        let base = self.nodes[&id].witness.lock().acknowledged.base;
+        let node = self.nodes.get_mut(&id).expect("a known node");
+        let witness = node.witness.lock();
+        let base = witness.acknowledged.base;
         if base.index == 0 {
             return;
         }
+        if node.checked_base != base {
+            node.checked_base = base;
+            let configuration = configuration_from(&witness.acknowledged.configuration);
+            self.book.see_snapshot(id, (base, &configuration), &mut self.checks);
+        }
+        drop(witness);
         let committed = self.book.committed_at(base.index);
         self.checks.require(Invariant::SnapshotWithinApplied, committed == Some(base), || {
             format!("the snapshot of S{id} ends at {base}, where {committed:?} is committed")

@@ -1,11 +1,12 @@
-//! Who led and who voted, over a whole run: invariants 1, 8 and 26.
+//! Who led and who voted, over a whole run: invariants 1, 8, 26 and 39.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use oarlock_raft::{PeerId, Term};
+use oarlock_raft::{Configuration, PeerId, Term};
 
 use crate::invariant::{Checks, Invariant};
+use crate::majority::is_agreed;
 
 /// So many time-outs in a row are not the same by chance.
 const TIMEOUTS: usize = 8;
@@ -19,11 +20,22 @@ pub(crate) struct TermBook {
 }
 
 impl TermBook {
-    /// A peer begins to lead.
-    pub(crate) fn leads(&mut self, peer: PeerId, term: Term, checks: &mut Checks) {
+    /// A peer begins to lead by the votes of `configuration`, in force before.
+    pub(crate) fn leads(
+        &mut self,
+        peer: PeerId,
+        term: Term,
+        configuration: &Configuration,
+        checks: &mut Checks,
+    ) {
         let known = *self.leaders.entry(term).or_insert(peer);
         checks.require(Invariant::ElectionSafety, known == peer, || {
             format!("S{known} and S{peer} both lead T{term}")
+        });
+        // Its own vote is spoken to others, if there are any.
+        let voted = |voter| voter == peer || self.votes.get(&(voter, term)) == Some(&peer);
+        checks.require(Invariant::ElectedByMajority, is_agreed(configuration, voted), || {
+            format!("S{peer} leads T{term} without the votes of a majority of {configuration}")
         });
     }
 

@@ -16,6 +16,8 @@ use crate::fingerprint::{mix, mix_bytes};
 pub(crate) struct Durable {
     pub(crate) hard_state: HardState,
     pub(crate) base: EntryId,
+    /// The configuration that came with the snapshot, as it is encoded.
+    pub(crate) configuration: Arc<[u8]>,
     /// Identities and fingerprints.
     entries: VecDeque<(EntryId, u64)>,
 }
@@ -24,7 +26,7 @@ pub(crate) struct Durable {
 #[derive(Clone, Debug)]
 struct Step {
     batch: Batch,
-    snapshot: Option<EntryId>,
+    snapshot: Option<SnapshotMeta>,
 }
 
 fn fingerprint(entry: &Entry) -> (EntryId, u64) {
@@ -33,9 +35,11 @@ fn fingerprint(entry: &Entry) -> (EntryId, u64) {
 
 impl Durable {
     pub(crate) fn of(recovered: &Recovered) -> Self {
-        let base = recovered.snapshot.as_ref().map_or(EntryId::default(), |s| s.meta.last_included);
+        let meta = recovered.snapshot.as_ref().map(|snapshot| snapshot.meta.clone());
+        let (base, configuration) =
+            meta.map_or_else(Default::default, |meta| (meta.last_included, meta.configuration));
         let entries = recovered.entries.iter().map(fingerprint).collect();
-        Self { hard_state: recovered.hard_state, base, entries }
+        Self { hard_state: recovered.hard_state, base, configuration, entries }
     }
 
     pub(crate) fn last(&self) -> EntryId {
@@ -65,13 +69,15 @@ impl Durable {
             }
         }
         self.entries.extend(entries.iter().map(fingerprint));
-        if let Some(base) = step.snapshot {
+        if let Some(meta) = &step.snapshot {
+            let base = meta.last_included;
             if self.id_at(base.index) == Some(base) {
                 self.entries.drain(..(base.index - self.base.index) as usize);
             } else {
                 self.entries.clear();
             }
             self.base = base;
+            self.configuration = Arc::clone(&meta.configuration);
         }
     }
 }
@@ -157,8 +163,7 @@ impl Persister for Witnessed {
         batch: &Batch,
         staged: StagedSnapshot,
     ) -> Result<Snapshot, StorageError> {
-        let SnapshotMeta { last_included, .. } = staged.meta;
-        let step = Step { batch: batch.clone(), snapshot: Some(last_included) };
+        let step = Step { batch: batch.clone(), snapshot: Some(staged.meta.clone()) };
         self.watch(step, |inner| inner.save_state_and_snapshot(batch, staged))
     }
 

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use oarlock_kvserver::KvReply;
 use oarlock_linearizability::History;
 use oarlock_raft::simulation::Output;
-use oarlock_raft::{Index, PeerId};
+use oarlock_raft::{Configuration, Index, PeerId};
 use parking_lot::Mutex;
 
+use crate::administrator::Administrator;
 use crate::character::Character;
 use crate::clerk::{Asking, Clerk};
 use crate::counts::Counts;
@@ -47,6 +48,7 @@ pub(crate) struct World {
     pub(crate) clerks: Vec<Clerk>,
     pub(crate) asking: BTreeMap<u64, Asking>,
     pub(crate) next_op: u64,
+    pub(crate) administrator: Administrator,
     /// The last index that any clerk has seen the effect of.
     pub(crate) seen: Index,
     pub(crate) said: Arc<Mutex<Vec<Said>>>,
@@ -66,7 +68,7 @@ impl World {
         let start = Instant::now();
         let character = Character::of(seed);
         let mut random = Random::new(seed);
-        let nodes = (1..=character.size).map(PeerId).map(|id| (id, Node::new(id))).collect();
+        let founders = Configuration::of_voters((1..=character.size).map(PeerId));
         let clerks =
             (0..character.clerks).map(|_| Clerk::new(random.next(), character.think)).collect();
         let mut world = Self {
@@ -76,18 +78,19 @@ impl World {
             start,
             now: start,
             schedule: Schedule::default(),
-            nodes,
+            nodes: BTreeMap::new(),
             cut: BTreeSet::new(),
             last_arrival: BTreeMap::new(),
             healed: false,
             clerks,
             asking: BTreeMap::new(),
             next_op: 1,
+            administrator: Administrator::default(),
             seen: 0,
             said: Arc::default(),
             history: History::default(),
             oracle: Oracle::default(),
-            book: LogBook::default(),
+            book: LogBook::new(founders),
             terms: TermBook::default(),
             checks: Checks::default(),
             counts: Counts::default(),
@@ -99,18 +102,26 @@ impl World {
     }
 
     fn begin(&mut self) {
-        for node in self.ids() {
-            if let Some(unmade) = self.mistake.and_then(Mistake::unmade) {
-                self.nodes[&node].disk.leave_unmade(unmade);
-            }
+        for id in (1..=self.character.size).map(PeerId) {
+            self.add_node(id);
             let pause = self.random.micros(0, 20_000);
-            self.after(pause, Event::Start { node });
+            self.after(pause, Event::Start { node: id });
         }
         for clerk in 0..self.clerks.len() {
             let pause = self.random.micros(0, 200_000);
             self.after(pause, Event::ClerkActs { clerk });
         }
         self.after(Duration::ZERO, Event::Fault);
+        self.after(Duration::ZERO, Event::AdministratorActs);
+    }
+
+    /// A node that has not started yet, with an empty disk.
+    pub(crate) fn add_node(&mut self, id: PeerId) {
+        let node = Node::new(id);
+        if let Some(unmade) = self.mistake.and_then(Mistake::unmade) {
+            node.disk.leave_unmade(unmade);
+        }
+        self.nodes.insert(id, node);
     }
 
     /// Lets everything happen until `end`.
@@ -156,7 +167,16 @@ impl World {
                 self.clerk_hears(node, op, attempt, &reply);
             }
             Event::Impatient { op, attempt } => self.clerk_is_impatient(op, attempt),
+            Event::AdministratorActs => self.administrator_acts(),
+            Event::AskForChange { attempt } => self.ask_for_change_again(attempt),
+            Event::ChangeAsked { node, number, change } => {
+                if self.nodes[&node].running.is_some() {
+                    self.node_is_asked_for_change(node, number, &change);
+                }
+            }
+            Event::ChangeAnswered { number, answer } => self.administrator_hears(number, answer),
             Event::Fault => self.fault(),
+            Event::Strike { victim } => self.strike(victim),
             Event::Start { node } => self.start_node(node),
             Event::Reconnect => self.cut.clear(),
             Event::Room { node } => self.nodes[&node].disk.set_capacity(None),
@@ -173,7 +193,7 @@ impl World {
             {
                 Some(node)
             }
-            Event::Asked { node, .. } => Some(node),
+            Event::Asked { node, .. } | Event::ChangeAsked { node, .. } => Some(node),
             _ => None,
         }
     }
@@ -187,6 +207,7 @@ impl World {
                 Output::Answer { reply_to, reply } => self.answer(node, reply_to, reply),
                 Output::Silence { reply_to } => self.keep_silent(node, reply_to),
                 Output::Write => self.begin_write(node),
+                Output::Removed => return self.peer_leaves(node),
             }
         }
         let said = std::mem::take(&mut *self.said.lock());
@@ -211,7 +232,8 @@ impl World {
         }
     }
 
-    fn set_timer(&mut self, node: PeerId) {
+    /// Has a peer wake when its next thread does by itself.
+    pub(crate) fn set_timer(&mut self, node: PeerId) {
         let (now, life) = (self.now, self.nodes[&node].life);
         let running = self.running(node);
         let Some(at) = running.peer.wakes_at() else { return };
@@ -237,8 +259,11 @@ impl World {
         self.nodes.keys().copied().collect()
     }
 
+    /// Any node that was not stopped for good.
     pub(crate) fn any_node(&mut self) -> PeerId {
-        PeerId(1 + self.random.below(self.character.size))
+        let there: Vec<PeerId> =
+            self.nodes.values().filter(|node| !node.is_gone).map(|node| node.id).collect();
+        self.random.pick(&there)
     }
 
     pub(crate) fn after(&mut self, pause: Duration, event: Event) {

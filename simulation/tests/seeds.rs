@@ -26,6 +26,8 @@ fn every_invariant_holds_whatever_the_seed() {
     }
     let happened = [counts.power_cuts, counts.torn_writes, counts.disk_errors, counts.duplicates];
     assert!(happened.iter().all(|count| *count > 0), "{counts}");
+    let changed = [counts.changes, counts.changes_refused, counts.changes_given_up, counts.removed];
+    assert!(changed.iter().all(|count| *count > counts.seeds / 10), "{counts}");
     assert!(counts.elections > counts.seeds && counts.installs > 0, "{counts}");
 }
 

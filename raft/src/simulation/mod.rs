@@ -19,6 +19,7 @@ use oarlock_storage::{Persister, SnapshotStage, StorageError};
 
 pub use message::{Asked, Outcome, Reply, Request, Said};
 
+use crate::change::{Change, ChangeError, ChangeState};
 use crate::configuration::Configuration;
 use crate::error::{OpenError, ReadError, Stopped, SubmitError};
 use crate::machine::StateMachine;
@@ -28,7 +29,7 @@ use crate::options::Options;
 use crate::rules::{Reach, Refusal, Rules, SentAppend, SentPiece};
 use crate::served::{Served, Waiting};
 use crate::threads::log_writer::LogWriter;
-use crate::types::{EntryId, Index, PeerId, Term};
+use crate::types::{Entry, EntryId, EntryKind, Index, PeerId, Term};
 use work::{Sleeping, Thread};
 
 /// What a peer wants done after a step.
@@ -57,6 +58,23 @@ pub enum Output {
     },
     /// The log writer has something to write: [`Peer::finish_write`] does it.
     Write,
+    /// The peer was removed from its cluster and stops: nothing is left but to drop it.
+    Removed,
+}
+
+/// The configuration that an entry of the log holds, if it is of that kind.
+pub fn configuration_of(entry: &Entry) -> Option<Configuration> {
+    let is_one = EntryKind::from_tag(entry.tag) == Some(EntryKind::Configuration);
+    is_one.then(|| configuration_from(&entry.data))
+}
+
+/// The configuration that comes with a snapshot.
+///
+/// # Panics
+///
+/// If these are no bytes of one.
+pub fn configuration_from(bytes: &[u8]) -> Configuration {
+    Configuration::decode(bytes).expect("a peer encoded it")
 }
 
 /// What the sender of a request must remember of it.
@@ -93,16 +111,18 @@ pub struct Peer<M: StateMachine> {
     calls: BTreeMap<u64, (PeerId, Sent)>,
     next_call: u64,
     threads: BTreeMap<Thread, Sleeping>,
+    /// The members thread has seen that this peer was removed.
+    is_removed: bool,
     order: u64,
     outputs: Vec<Output>,
 }
 
 impl<M: StateMachine> Peer<M> {
-    /// Starts the peer `me` of `everyone` from what `persister` holds; `machine` is in its initial
-    /// state.
+    /// Starts the peer `me` from what `persister` holds; `initial` is the configuration if that holds
+    /// none, and `machine` is in its initial state.
     pub fn open(
         me: PeerId,
-        everyone: &[PeerId],
+        initial: Configuration,
         mut persister: Box<dyn Persister>,
         mut machine: M,
         options: PeerOptions,
@@ -115,10 +135,11 @@ impl<M: StateMachine> Peer<M> {
                 .restore(snapshot)
                 .map_err(|source| OpenError::Restore { last_included, source })?;
         }
-        let initial = Configuration::of_voters(everyone.iter().copied());
         let rules = Rules::recovered(me, initial, recovered, options.raft, now)?;
         let mut peer = Self {
             applied: rules.last_applied(),
+            threads: work::threads(rules.other_members().into_keys()),
+            is_removed: false,
             rules,
             stage: persister.snapshot_stage(),
             writer: LogWriter::new(persister),
@@ -129,7 +150,6 @@ impl<M: StateMachine> Peer<M> {
             outbox: Vec::new(),
             calls: BTreeMap::new(),
             next_call: 0,
-            threads: work::threads(me, everyone),
             order: options.order_seed | 1,
             outputs: Vec::new(),
         };
@@ -221,6 +241,13 @@ impl<M: StateMachine> Peer<M> {
             None => done(Err(ReadError::NotLeader { leader: self.rules.leader() })),
         }
         self.settle(now);
+    }
+
+    /// As [`crate::Raft::pursue_change`].
+    pub fn pursue(&mut self, change: &Change, now: Instant) -> Result<ChangeState, ChangeError> {
+        let state = self.rules.pursue(change, now);
+        self.settle(now);
+        state
     }
 
     /// Stops, as after a storage error: whoever waits is told.

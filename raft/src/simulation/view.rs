@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::Peer;
+use crate::configuration::Configuration;
 use crate::machine::StateMachine;
 use crate::peer::RoleName;
 use crate::rules::{Progress, Role};
@@ -37,6 +38,16 @@ impl<M: StateMachine> Peer<M> {
     /// Who leads, as far as it knows.
     pub fn leader(&self) -> Option<PeerId> {
         self.rules.leader()
+    }
+
+    /// Whether it has learned that it was removed from its cluster.
+    pub fn is_removed(&self) -> bool {
+        self.rules.is_removed()
+    }
+
+    /// The configuration in force here, committed or not.
+    pub fn configuration(&self) -> &Configuration {
+        self.rules.configuration()
     }
 
     /// The last entry its snapshot covers, or will when it is on disk.

@@ -1,6 +1,6 @@
 //! What the threads of a peer do, one body at a time, and when each sleeps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use super::{Output, Peer, Request, Sent};
@@ -15,6 +15,7 @@ pub(super) enum Thread {
     Election,
     Writer,
     Applier,
+    Members,
     To(PeerId),
 }
 
@@ -25,6 +26,7 @@ impl Thread {
             Self::Election => wake.election,
             Self::Writer => wake.log_writer,
             Self::Applier => wake.committed,
+            Self::Members => wake.members,
             Self::To(_) => wake.entries_to_send,
         }
     }
@@ -58,12 +60,11 @@ impl Sleeping {
     }
 }
 
-/// The threads of the peer `me`, about to run.
-pub(super) fn threads(me: PeerId, everyone: &[PeerId]) -> BTreeMap<Thread, Sleeping> {
-    let others = everyone.iter().copied().filter(|&peer| peer != me).map(Thread::To);
-    [Thread::Election, Thread::Writer, Thread::Applier]
+/// The threads of a peer that feeds `others`, about to run.
+pub(super) fn threads(others: impl Iterator<Item = PeerId>) -> BTreeMap<Thread, Sleeping> {
+    [Thread::Election, Thread::Writer, Thread::Applier, Thread::Members]
         .into_iter()
-        .chain(others)
+        .chain(others.map(Thread::To))
         .map(|thread| (thread, Sleeping::Ready))
         .collect()
 }
@@ -85,7 +86,7 @@ impl<M: StateMachine> Peer<M> {
                 .filter(|(_, sleeping)| sleeping.can_run(now))
                 .map(|(thread, _)| *thread)
                 .collect();
-            if ready.is_empty() {
+            if ready.is_empty() || self.is_removed {
                 break;
             }
             let thread = ready[self.draw() as usize % ready.len()];
@@ -117,6 +118,17 @@ impl<M: StateMachine> Peer<M> {
                     self.apply(work);
                 }
             }
+            Thread::Members => {
+                let due = self.members_due();
+                match self.found(thread, due, now) {
+                    Some(Some(wanted)) => self.feed(&wanted),
+                    Some(None) => {
+                        self.is_removed = true;
+                        self.outputs.push(Output::Removed);
+                    }
+                    None => {}
+                }
+            }
             Thread::To(peer) => {
                 let due = self.rules.replication_due(peer, now);
                 if let Some(send) = self.found(thread, due, now) {
@@ -124,6 +136,31 @@ impl<M: StateMachine> Peer<M> {
                     self.call(peer, request, sent);
                 }
             }
+        }
+    }
+
+    /// Whom the members thread finds that it must feed, if that has changed; nobody at all, if this
+    /// peer was removed.
+    fn members_due(&self) -> Due<Option<BTreeSet<PeerId>>> {
+        if self.rules.is_removed() {
+            return Due::Now(None);
+        }
+        let wanted: BTreeSet<PeerId> = self.rules.other_members().into_keys().collect();
+        let fed = self.threads.keys().filter_map(|thread| match thread {
+            Thread::To(peer) => Some(peer),
+            _ => None,
+        });
+        if fed.eq(&wanted) { Due::WhenWoken } else { Due::Now(Some(wanted)) }
+    }
+
+    /// Feeds `wanted`, and nobody else.
+    fn feed(&mut self, wanted: &BTreeSet<PeerId>) {
+        self.threads.retain(|thread, _| match thread {
+            Thread::To(peer) => wanted.contains(peer),
+            _ => true,
+        });
+        for &peer in wanted {
+            self.threads.entry(Thread::To(peer)).or_insert(Sleeping::Ready);
         }
     }
 
