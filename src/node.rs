@@ -33,7 +33,8 @@ impl<M: StateMachine> Node<M> {
         Ok(Self { replicated, server })
     }
 
-    /// Stops the node and waits for all its threads; callers that wait get an error.
+    /// Stops the node and waits for all its threads; callers that wait get an error. If it may lead,
+    /// [`hand_over`](Replicated::hand_over) before spares clients an election time-out.
     pub fn stop(&self) {
         self.server.shutdown();
         self.replicated.kill();

@@ -67,8 +67,7 @@ impl Stopped {
 /// A command was not answered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SubmitError {
-    /// This peer does not lead, or has no room on its disk and gives way to one that has; nothing was
-    /// appended.
+    /// This peer does not lead, or is giving way to another; nothing was appended.
     #[error("this peer is not the leader{}", hint(*.leader))]
     NotLeader {
         /// Who does, as far as this peer knows.

@@ -20,6 +20,9 @@ mod durability_tests;
 mod error;
 #[cfg(test)]
 mod full_disk_tests;
+mod hand_over;
+#[cfg(test)]
+mod hand_over_tests;
 mod log;
 mod machine;
 mod membership;
@@ -46,6 +49,7 @@ pub use change::{CatchingUp, Change, ChangeError, ChangeState};
 pub use cluster::{Cluster, Connect, Peers};
 pub use configuration::Configuration;
 pub use error::{OpenError, ReadError, RestoreError, Stopped, SubmitError};
+pub use hand_over::HandOverError;
 pub use machine::{Replicated, ReplicatedOptions, StateMachine};
 pub use options::Options;
 pub use peer::{ApplyMsg, PeerStatus, Raft, RoleName, SnapshotError, Start, Status};

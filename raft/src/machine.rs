@@ -16,6 +16,7 @@ use crate::change::{Change, ChangeError};
 use crate::cluster::{Cluster, Peers};
 use crate::configuration::Configuration;
 use crate::error::{OpenError, ReadError, RestoreError, Stopped, SubmitError};
+use crate::hand_over::HandOverError;
 use crate::options::Options;
 use crate::peer::{Raft, SnapshotError, Status};
 use crate::rules::{ApplyWork, Refusal, Rules};
@@ -191,7 +192,7 @@ impl<M: StateMachine> Replicated<M> {
         let begun = self.raft.shared().step(|rules, now| match rules.begin_read(now) {
             Some(id) => {
                 let read = Waiting::Read(id, done.take().expect("nobody took it before"));
-                self.hand_over(read);
+                self.expect(read);
                 Ok(())
             }
             None => Err(ReadError::NotLeader { leader: rules.leader() }),
@@ -246,6 +247,11 @@ impl<M: StateMachine> Replicated<M> {
         self.raft.change_membership(change, timeout)
     }
 
+    /// Passes leadership on: see [`Raft::hand_over`].
+    pub fn hand_over(&self, timeout: Duration) -> Result<PeerId, HandOverError> {
+        self.raft.hand_over(timeout)
+    }
+
     /// What this peer knows of the cluster now.
     pub fn status(&self) -> Status {
         self.raft.status()
@@ -296,7 +302,7 @@ impl<M: StateMachine> Replicated<M> {
             let Some(id) = rules.start(bytes, now) else {
                 return Err(SubmitError::NotLeader { leader: rules.leader() });
             };
-            self.hand_over(Waiting::Submit(id, done.take().expect("nobody took it before")));
+            self.expect(Waiting::Submit(id, done.take().expect("nobody took it before")));
             Ok(id)
         });
         let error = match started {
@@ -307,7 +313,7 @@ impl<M: StateMachine> Replicated<M> {
         Err((error, done.expect("it is handed over only with an id")))
     }
 
-    fn hand_over(&self, waiting: Waiting<M>) {
+    fn expect(&self, waiting: Waiting<M>) {
         // The channel is unbounded, so this does not wait; if the applier is gone, dropping the
         // callback is what tells the caller.
         drop(self.waiting.send(waiting));

@@ -13,6 +13,8 @@ use crate::types::{Entry, EntryId, EntryKind, Index, PeerId, SnapshotMeta, Term}
 pub(crate) const REQUEST_VOTE: Method = Method::urgent("Raft.RequestVote");
 /// `AppendEntries`.
 pub(crate) const APPEND_ENTRIES: Method = Method::urgent("Raft.AppendEntries");
+/// `TimeoutNow` (dissertation 3.10).
+pub(crate) const TIMEOUT_NOW: Method = Method::urgent("Raft.TimeoutNow");
 /// `InstallSnapshot`: large, and in its own lane, so that no heartbeat waits behind it.
 pub(crate) const INSTALL_SNAPSHOT: Method = Method::bulk("Raft.InstallSnapshot");
 
@@ -24,6 +26,9 @@ pub(crate) const COMMAND_BYTES_MAX: usize = 48 << 20;
 pub(crate) struct RequestVoteArgs {
     /// Only a question: *would you vote for me in this term?* Changes nothing at the receiver.
     pub pre_vote: bool,
+    /// The leader asked for this candidacy: to be listened to though that leader is alive
+    /// (dissertation 4.2.3).
+    pub handed_over: bool,
     /// The candidate's term; of a pre-vote, the term it would campaign in.
     pub term: Term,
     /// Who asks.
@@ -105,6 +110,20 @@ pub(crate) enum AppendOutcome {
     },
 }
 
+/// The arguments of `TimeoutNow`: the leader wants the receiver to succeed it (dissertation 3.10).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TimeoutNowArgs {
+    pub term: Term,
+    pub leader_id: PeerId,
+}
+
+/// The answer to `TimeoutNow`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TimeoutNowReply {
+    /// The receiver's `current_term`.
+    pub term: Term,
+}
+
 /// The arguments of `InstallSnapshot` (Figure 13): one piece.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct InstallSnapshotArgs {
@@ -160,6 +179,14 @@ impl Wire for AppendEntriesArgs {
 }
 
 impl Wire for AppendEntriesReply {
+    const MAX_BYTES: usize = 256;
+}
+
+impl Wire for TimeoutNowArgs {
+    const MAX_BYTES: usize = 256;
+}
+
+impl Wire for TimeoutNowReply {
     const MAX_BYTES: usize = 256;
 }
 

@@ -14,7 +14,7 @@ use crate::configuration::Configuration;
 use crate::error::{OpenError, Stopped};
 use crate::message::{
     APPEND_ENTRIES, AppendEntriesArgs, INSTALL_SNAPSHOT, InstallSnapshotArgs, REQUEST_VOTE,
-    RequestVoteArgs,
+    RequestVoteArgs, TIMEOUT_NOW, TimeoutNowArgs,
 };
 use crate::options::Options;
 use crate::rules::{Role, Rules};
@@ -327,6 +327,10 @@ impl Service for RaftService {
             let args = decode::<AppendEntriesArgs>(method, args);
             if let Some(args) = args.filter(AppendEntriesArgs::is_well_formed) {
                 self.shared.answer(reply, |rules, now| rules.handle_append_entries(args, now));
+            }
+        } else if method == TIMEOUT_NOW.name {
+            if let Some(args) = decode::<TimeoutNowArgs>(method, args) {
+                self.shared.answer(reply, |rules, now| rules.handle_timeout_now(&args, now));
             }
         } else if method == INSTALL_SNAPSHOT.name {
             let args = decode::<InstallSnapshotArgs>(method, args);

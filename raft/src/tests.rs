@@ -86,10 +86,19 @@ pub(crate) struct Cluster {
     cuts: BTreeMap<PeerId, Arc<AtomicBool>>,
     pub(crate) peers: BTreeMap<PeerId, Replicated<Counter>>,
     snapshot_log_bytes: Option<u64>,
+    options: fn(PeerId) -> Options,
 }
 
 impl Cluster {
     pub(crate) fn new(size: u64, snapshot_log_bytes: Option<u64>) -> Self {
+        Self::with_options(size, snapshot_log_bytes, |_| Options::default())
+    }
+
+    pub(crate) fn with_options(
+        size: u64,
+        snapshot_log_bytes: Option<u64>,
+        options: fn(PeerId) -> Options,
+    ) -> Self {
         let ids = (1..=size).map(PeerId);
         let mut cluster = Self {
             wires: Wires::default(),
@@ -98,6 +107,7 @@ impl Cluster {
             cuts: ids.clone().map(|id| (id, Arc::default())).collect(),
             peers: BTreeMap::new(),
             snapshot_log_bytes,
+            options,
         };
         for id in ids {
             cluster.start(id);
@@ -124,7 +134,7 @@ impl Cluster {
         // A restart finds what was durable, and what the old peer still writes does not reach it.
         let disk = self.disks[&id].restarted();
         let options = ReplicatedOptions {
-            raft: Options::default(),
+            raft: (self.options)(id),
             snapshot_log_bytes: self.snapshot_log_bytes,
             timeout: Duration::from_secs(10),
         };
@@ -134,6 +144,15 @@ impl Cluster {
         self.wires.write().insert(id, peer.service());
         self.disks.insert(id, disk);
         self.peers.insert(id, peer);
+    }
+
+    /// Nothing reaches it any more until what this returns is given to [`listen`](Self::listen).
+    pub(crate) fn deafen(&self, id: PeerId) -> Arc<dyn Service> {
+        self.wires.write().remove(&id).expect("it runs")
+    }
+
+    pub(crate) fn listen(&self, id: PeerId, service: Arc<dyn Service>) {
+        self.wires.write().insert(id, service);
     }
 
     pub(crate) fn kill(&mut self, id: PeerId) {
@@ -263,7 +282,7 @@ fn a_leader_that_is_cut_off_serves_no_reads_and_its_commands_have_no_effect() {
     let old = cluster.leader();
     let (other, _) = cluster.peers.iter().find(|(id, _)| **id != old).expect("three peers");
     // Neither its calls nor those to it arrive.
-    let service = cluster.wires.write().remove(&old).expect("it runs");
+    let service = cluster.deafen(old);
     cluster.cuts[&old].store(true, Ordering::SeqCst);
     // More than the log of the new leader ever gets: none must wait for it to grow as long.
     let (tx, rx) = crossbeam_channel::bounded(10);
@@ -282,7 +301,7 @@ fn a_leader_that_is_cut_off_serves_no_reads_and_its_commands_have_no_effect() {
     }
     assert_eq!(cluster.add(1), 8);
     assert!(rx.try_recv().is_err(), "its fate cannot be known yet");
-    cluster.wires.write().insert(old, service);
+    cluster.listen(old, service);
     cluster.cuts[&old].store(false, Ordering::SeqCst);
     for _ in 0..10 {
         assert_eq!(rx.recv_timeout(Duration::from_secs(10)), Ok(Err(SubmitError::Superseded)));

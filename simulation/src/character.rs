@@ -40,7 +40,7 @@ pub(crate) struct Character {
     /// The most bytes of entries in a message to a peer that may not be there; an entry has 60 to 100.
     pub(crate) probe_bytes_max: usize,
     /// What can go wrong: parts of each kind, in the order of [`crate::faults`].
-    pub(crate) faults: [u64; 10],
+    pub(crate) faults: [u64; 11],
     pub(crate) segment_bytes: u64,
     pub(crate) snapshot_log_bytes: u64,
     pub(crate) limits: Limits,

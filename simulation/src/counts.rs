@@ -24,6 +24,8 @@ pub struct Counts {
     pub disk_errors: u64,
     /// Leaders elected.
     pub elections: u64,
+    /// Times a leader was asked to pass its leadership on, and had somebody to pass it to.
+    pub hand_overs: u64,
     /// Snapshots installed from a leader.
     pub installs: u64,
     /// Requests of clerks.
@@ -69,6 +71,7 @@ impl Counts {
         self.torn_writes += other.torn_writes;
         self.disk_errors += other.disk_errors;
         self.elections += other.elections;
+        self.hand_overs += other.hand_overs;
         self.installs += other.installs;
         self.requests += other.requests;
         self.writes += other.writes;
@@ -99,8 +102,9 @@ impl fmt::Display for Counts {
         )?;
         writeln!(
             f,
-            "{} elections, {} entries committed, {} snapshots installed, {} messages",
-            self.elections, self.commits, self.installs, self.messages
+            "{} elections, {} leaders that were to hand over, {} entries committed, {} snapshots installed, \
+             {} messages",
+            self.elections, self.hand_overs, self.commits, self.installs, self.messages
         )?;
         writeln!(
             f,

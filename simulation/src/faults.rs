@@ -7,6 +7,7 @@ use oarlock_raft::PeerId;
 use oarlock_storage::SimFault;
 
 use crate::disk::Stop;
+use crate::node::Running;
 use crate::schedule::Event;
 use crate::world::World;
 
@@ -19,9 +20,11 @@ const FULL_MAX_US: u64 = 6_000_000;
 const STILL_FITS_MAX: u64 = 40_000;
 /// A disk's error comes within so many operations.
 const ERROR_WITHIN: u64 = 30;
+/// The longest a leader tries to pass its leadership on, in microseconds.
+const HAND_OVER_MAX_US: u64 = 500_000;
 
 /// The kinds of fault, in the order of [`crate::character::Character::faults`].
-const KINDS: [fn(&mut World, PeerId); 10] = [
+const KINDS: [fn(&mut World, PeerId); 11] = [
     |world, victim| world.stop_node(victim, Stop::Kill),
     |world, victim| world.stop_node(victim, Stop::PowerCut),
     |world, victim| world.doom_running(victim),
@@ -32,6 +35,7 @@ const KINDS: [fn(&mut World, PeerId); 10] = [
     World::pause,
     World::fail_disk,
     |world, victim| world.fill_disks(victim),
+    World::hand_over,
 ];
 
 impl World {
@@ -140,6 +144,18 @@ impl World {
         let until = self.now + for_;
         if let Some(running) = &mut self.node(victim).running {
             running.paused_until = Some(until);
+        }
+    }
+
+    /// No fault, but it comes as suddenly: a leader is asked to pass its leadership on.
+    fn hand_over(&mut self, victim: PeerId) {
+        let now = self.now;
+        let until = now + self.random.micros(1_000, HAND_OVER_MAX_US);
+        let is_there = |running: &Running| running.paused_until.is_none_or(|until| until <= now);
+        if self.nodes[&victim].running.as_ref().is_some_and(is_there) {
+            let begun = self.running(victim).peer.hand_over(until, now);
+            self.counts.hand_overs += u64::from(begun);
+            self.after_step(victim);
         }
     }
 

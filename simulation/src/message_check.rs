@@ -92,7 +92,7 @@ impl World {
                 self.counts.entries_sent += count;
                 term
             }
-            What::Piece { .. } => term,
+            What::Piece { .. } | What::TimeoutNow => term,
         };
         self.checks.require(
             Invariant::VoteDurableBeforeSpoken,
@@ -270,6 +270,7 @@ fn fingerprint(asked: &What) -> u64 {
         }
         What::Append { prev, count, commit } => prev.index << 32 | commit << 8 | count,
         What::Piece { last_included, offset } => last_included.index << 32 | offset,
+        What::TimeoutNow => 1,
     }
 }
 
@@ -280,6 +281,7 @@ fn outcome_number(outcome: Outcome) -> u64 {
         Outcome::Conflict => 3,
         Outcome::Stale => 4,
         Outcome::Installed => 5,
+        Outcome::Heard => 8,
         Outcome::Matched(index) => index << 4 | 6,
         Outcome::Wants(offset) => offset << 4 | 7,
     }

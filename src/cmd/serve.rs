@@ -5,14 +5,14 @@ use std::io::Read as _;
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use crossbeam_channel::{Receiver, bounded, never, select};
 use oarlock::{Site, SiteOptions};
 use oarlock_kvserver::resp::{FrontEnd, OtherProtocol, RespListener, RespOptions};
 use oarlock_kvserver::{KvOptions, KvServer};
-use oarlock_raft::PeerId;
+use oarlock_raft::{HandOverError, PeerId};
 use oarlock_rpc::Router;
 use oarlock_rpc::tcp::{FIRST_BYTE, ServerOptions, TcpServer};
 
@@ -20,6 +20,10 @@ use super::joining;
 use super::member::{Member, check_address};
 use super::node_status::NodeService;
 use super::signals;
+
+/// How long a leader that is told to stop tries to pass its leadership on: far longer than it takes
+/// where it can be done.
+const HAND_OVER_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Run one node of a cluster. The same command line starts it again.
 #[derive(clap::Args)]
@@ -108,7 +112,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let stdin_ended = if args.stop_with_stdin { stdin_end()? } else { never() };
     let failed = kv.replicated().raft().stop_signal();
     select! {
-        recv(requests) -> _ => log::info!("told to stop"),
+        recv(requests) -> _ => {
+            log::info!("told to stop");
+            hand_over(&kv);
+        }
         recv(stdin_ended) -> _ => log::info!("whoever started this node is gone: stopping"),
         recv(failed) -> _ => {}
     }
@@ -123,6 +130,15 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     }
     log::info!("stopped in {:.1?}", began.elapsed());
     Ok(())
+}
+
+/// Lets another node lead before this one stops, so that clients hardly notice.
+fn hand_over(kv: &KvServer) {
+    match kv.replicated().hand_over(HAND_OVER_TIMEOUT) {
+        Ok(leader) => log::info!("node {leader} leads now"),
+        Err(HandOverError::NotLeader { .. }) => {}
+        Err(error) => log::info!("leadership is not passed on: {error}"),
+    }
 }
 
 fn members(args: &Args) -> anyhow::Result<BTreeMap<PeerId, Member>> {

@@ -83,6 +83,33 @@ fn writes_go_on_when_the_leader_is_killed_and_it_catches_up_afterwards() {
 }
 
 #[test]
+fn a_leader_that_is_told_to_stop_passes_its_leadership_on_first() {
+    let mut nodes = Nodes::start();
+    let (stop, acknowledged) = (AtomicBool::new(false), AtomicU64::new(0));
+    let leader = nodes.leader();
+    // Whoever is connected to the leader itself has to connect again; the others only wait.
+    let addresses: Vec<_> =
+        (1..=3).filter(|&id| id != leader).map(|id| nodes.client_addr(id)).collect();
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| write_until(&stop, &acknowledged, &addresses));
+        let more = |than: u64| {
+            wait_for("more writes", || (acknowledged.load(Ordering::SeqCst) > than).then_some(()));
+        };
+        more(50);
+        nodes.terminate(leader);
+        more(acknowledged.load(Ordering::SeqCst) + 50);
+        stop.store(true, Ordering::SeqCst);
+        let longest = writer.join().expect("the writer does not fail");
+        eprintln!("the longest pause a client saw: {longest:?}");
+    });
+    let log = std::fs::read_to_string(nodes.log_of(leader)).expect("it has a log");
+    assert!(log.contains("leads now"), "{log}");
+    let successor = nodes.leader();
+    assert_ne!(successor, leader);
+    assert_all_there(&nodes, successor, acknowledged.load(Ordering::SeqCst));
+}
+
+#[test]
 fn every_acknowledged_write_survives_the_kill_of_all() {
     let mut nodes = Nodes::start();
     let mut total = 0;

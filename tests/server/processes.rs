@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 /// Far beyond what anything here takes, on any machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -186,6 +188,15 @@ impl Nodes {
             drop(child.stdin.take());
             child.wait().expect("it is ours");
         }
+    }
+
+    /// Sends node `id` a SIGTERM, and waits for its end.
+    pub(crate) fn terminate(&mut self, id: usize) {
+        let mut child = self.children[id - 1].take().expect("it runs");
+        // Or waiting for it would close its input, which stops it too.
+        let _input = child.stdin.take();
+        kill_process(Pid::from_child(&child), Signal::TERM).expect("it is ours");
+        assert!(child.wait().expect("it is ours").success());
     }
 
     pub(crate) fn dir_of(&self, id: usize) -> PathBuf {

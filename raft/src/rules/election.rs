@@ -30,6 +30,7 @@ impl Rules {
             if now >= self.election_deadline {
                 self.check_quorum(now);
             }
+            self.end_hand_over(now);
             return self.next_election();
         }
         if !self.may_campaign() || now < self.election_deadline {
@@ -44,7 +45,8 @@ impl Rules {
     /// wakes it.
     fn next_election<T>(&self) -> Due<T> {
         if self.is_leader() || self.may_campaign() {
-            return Due::At(self.election_deadline);
+            let hand_over_until = self.hand_over_until().unwrap_or(self.election_deadline);
+            return Due::At(self.election_deadline.min(hand_over_until));
         }
         Due::WhenWoken
     }
@@ -52,7 +54,7 @@ impl Rules {
     /// Whether this peer votes, or did until a change that is not known to be committed. In the
     /// latter case the others may need it: its log may be the only one that is up-to-date enough
     /// for a majority, and then it must lead until the change is committed (dissertation 4.2.2).
-    fn may_campaign(&self) -> bool {
+    pub(super) fn may_campaign(&self) -> bool {
         self.configurations.is_voter_since(self.commit_index, self.me)
     }
 
@@ -85,8 +87,10 @@ impl Rules {
         now: Instant,
     ) -> AfterDurable<RequestVoteReply> {
         // A peer that hears from a leader ignores candidates altogether, their term included:
-        // one that was cut off, or left the cluster, must not depose a leader that works.
-        let granted = !self.has_live_leader(now) && self.grants_vote(args, now);
+        // one that was cut off, or left the cluster, must not depose a leader that works. Unless
+        // that leader wishes it.
+        let listens = args.handed_over || !self.has_live_leader(now);
+        let granted = listens && self.grants_vote(args, now);
         crate::trace!(
             self,
             "VOTE",
@@ -145,7 +149,7 @@ impl Rules {
 
     fn become_pre_candidate(&mut self, now: Instant) {
         let campaign = match &mut self.role {
-            Role::Candidate { votes } => std::mem::take(votes),
+            Role::Candidate { votes, .. } => std::mem::take(votes),
             Role::PreCandidate { campaign, .. } => std::mem::take(campaign),
             Role::Follower | Role::Leader { .. } => BTreeSet::new(),
         };
@@ -155,9 +159,9 @@ impl Rules {
         crate::trace!(self, "VOTE", "asks for pre-votes last={}", self.log.last());
     }
 
-    fn become_candidate(&mut self, now: Instant) {
+    pub(super) fn become_candidate(&mut self, handed_over: bool, now: Instant) {
         self.set_term_and_vote(self.current_term + 1, Some(self.me));
-        self.role = Role::Candidate { votes: BTreeSet::new() };
+        self.role = Role::Candidate { votes: BTreeSet::new(), handed_over };
         self.draw_election_timeout(now);
         self.round_to_send = true;
         self.wake.election = true;
@@ -192,7 +196,9 @@ impl Rules {
         let pre_vote = matches!(self.role, Role::PreCandidate { .. });
         let term = self.current_term + u64::from(pre_vote);
         let last_log = self.log.last();
-        let args = RequestVoteArgs { pre_vote, term, candidate_id: self.me, last_log };
+        let handed_over = matches!(self.role, Role::Candidate { handed_over: true, .. });
+        let candidate_id = self.me;
+        let args = RequestVoteArgs { pre_vote, handed_over, term, candidate_id, last_log };
         let configuration = self.configuration();
         let voters = configuration.members();
         let voters = voters.into_iter().filter(|&p| p != self.me && configuration.is_voter(p));
@@ -207,7 +213,7 @@ impl Rules {
             // Nothing has changed since: a leader of this term, or a higher one, would have made us
             // its follower.
             Role::PreCandidate { campaign, .. } if !args.pre_vote && args.term == term => campaign,
-            Role::Candidate { votes } if !args.pre_vote && args.term == term => votes,
+            Role::Candidate { votes, .. } if !args.pre_vote && args.term == term => votes,
             _ => return,
         };
         votes.insert(from);
@@ -215,7 +221,7 @@ impl Rules {
             return;
         }
         if args.pre_vote {
-            self.become_candidate(now);
+            self.become_candidate(false, now);
         } else {
             self.become_leader(now);
         }
@@ -262,7 +268,8 @@ mod tests {
     }
 
     fn args(pre_vote: bool, term: Term) -> RequestVoteArgs {
-        RequestVoteArgs { pre_vote, term, candidate_id: PeerId(0), last_log: EntryId::default() }
+        let (candidate_id, last_log) = (PeerId(0), EntryId::default());
+        RequestVoteArgs { pre_vote, handed_over: false, term, candidate_id, last_log }
     }
 
     const GRANTED_T0: RequestVoteReply =
@@ -305,6 +312,21 @@ mod tests {
         assert!(matches!(rules.election_due(later), Due::Now(_)));
         rules.on_vote_reply(PeerId(2), &args(false, 1), &GRANTED_T1, later);
         assert!(matches!(rules.role, Role::PreCandidate { .. }), "{:?}", rules.role);
+    }
+
+    #[test]
+    fn who_hears_a_leader_listens_only_to_the_successor_it_wishes_for() {
+        let (mut rules, now) = pre_candidate();
+        rules.follow(1, PeerId(1), now);
+        let of_another = |handed_over| RequestVoteArgs {
+            candidate_id: PeerId(2),
+            handed_over,
+            ..args(false, 2)
+        };
+        assert!(!rules.handle_request_vote(&of_another(false), now).value.vote_granted);
+        assert_eq!(rules.current_term, 1);
+        assert!(rules.handle_request_vote(&of_another(true), now).value.vote_granted);
+        assert_eq!(rules.current_term, 2);
     }
 
     #[test]

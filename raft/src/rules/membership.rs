@@ -357,6 +357,7 @@ mod tests {
             .settled();
         let args = RequestVoteArgs {
             pre_vote: true,
+            handed_over: false,
             term: 2,
             candidate_id: PeerId(4),
             last_log: EntryId::default(),

@@ -18,6 +18,7 @@ mod commit;
 mod configurations;
 mod election;
 mod gather;
+mod hand_over;
 mod membership;
 mod progress;
 mod read;
@@ -44,6 +45,7 @@ pub(crate) use space::{Reach, Refusal, Written};
 
 use self::configurations::Configurations;
 use self::gather::Gather;
+use self::hand_over::HandOver;
 use self::read::Reads;
 use self::rng::Rng;
 use self::space::Space;
@@ -91,6 +93,8 @@ pub(crate) enum Role {
     },
     Candidate {
         votes: BTreeSet<PeerId>,
+        /// The leader of the term before wants this peer to succeed it.
+        handed_over: bool,
     },
     Leader {
         progress: BTreeMap<PeerId, Progress>,
@@ -140,6 +144,8 @@ pub(crate) struct Rules {
     uncommitted_bytes: u64,
     gather: Gather,
     space: Space,
+    /// A leader's, while it passes its leadership on.
+    hand_over: Option<HandOver>,
     /// Somebody knows that this peer was removed from the cluster.
     told_of_removal: bool,
 
@@ -193,6 +199,7 @@ impl Rules {
             uncommitted_bytes: 0,
             gather: Gather::new(options.linger, now),
             space: Space::default(),
+            hand_over: None,
             told_of_removal: false,
             wake: Wake::default(),
             options,
@@ -362,6 +369,7 @@ impl Rules {
         }
         if led {
             self.heard_from_leader = None;
+            self.hand_over = None;
             self.fail_reads();
             self.wake.members = true;
             crate::trace!(self, "LEAD", "steps down last={}", self.log.last());

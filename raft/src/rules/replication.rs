@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::progress::{Moment, Wanted};
 use super::snapshot::SentPiece;
 use super::{Due, Role, Rules};
-use crate::message::{AppendEntriesArgs, AppendEntriesReply, AppendOutcome};
+use crate::message::{AppendEntriesArgs, AppendEntriesReply, AppendOutcome, TimeoutNowArgs};
 use crate::mistake;
 use crate::mutation::AfterDurable;
 use crate::types::{Entry, EntryId, Index, PeerId, Snapshot, Term};
@@ -22,6 +22,8 @@ pub(crate) enum Send {
         snapshot: Snapshot,
         sent: SentPiece,
     },
+    /// To a successor.
+    TimeoutNow(TimeoutNowArgs),
 }
 
 /// What was sent, to be compared when the reply comes. The term is the sender's of that time.
@@ -37,13 +39,18 @@ pub(crate) struct SentAppend {
 impl Rules {
     /// A replication thread's work: the next message for `peer`.
     pub(crate) fn replication_due(&mut self, peer: PeerId, now: Instant) -> Due<Send> {
+        let ask_at = match self.timeout_now_due(peer, now) {
+            Due::Now(args) => return Due::Now(Send::TimeoutNow(args)),
+            Due::At(at) => Some(at),
+            Due::WhenWoken => None,
+        };
         let at = self.moment(now);
         let Role::Leader { progress } = &mut self.role else { return Due::WhenWoken };
         let Some(follower) = progress.get_mut(&peer) else { return Due::WhenWoken };
         let wanted = match follower.wanted(&at) {
             Due::Now(wanted) => wanted,
-            Due::At(deadline) => return Due::At(deadline),
-            Due::WhenWoken => return Due::WhenWoken,
+            Due::At(deadline) => return Due::At(ask_at.map_or(deadline, |at| at.min(deadline))),
+            Due::WhenWoken => return ask_at.map_or(Due::WhenWoken, Due::At),
         };
         match wanted {
             Wanted::Append { probe } => Due::Now(self.append_to(peer, probe, &at)),
@@ -96,7 +103,7 @@ impl Rules {
         if let Role::Leader { progress } = &self.role
             && let Some(follower) = progress.get(&peer)
         {
-            self.wake.entries_to_send |= follower.has_news(&at);
+            self.wake.entries_to_send |= follower.has_news(&at) || self.hands_over();
         }
         self.give_way(now);
     }

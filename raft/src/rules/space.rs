@@ -53,7 +53,8 @@ pub(crate) struct Written {
 /// Why a leader takes no entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// Its own disk has no room, but those of a majority do: another will lead.
+    /// Another is about to lead: this one passes its leadership on, or has no room on its disk
+    /// while a majority of the others have.
     GivesWay,
     /// The disks of a majority have none.
     DisksFull,
@@ -125,6 +126,9 @@ impl Rules {
     /// Why this leader takes no new entries; `None` if it does.
     pub(crate) fn refusal(&self) -> Option<Refusal> {
         let Role::Leader { progress } = &self.role else { return None };
+        if self.hands_over() {
+            return Some(Refusal::GivesWay);
+        }
         let own = self.space.has_room();
         if own && progress.values().all(|follower| follower.room() != Some(false)) {
             return None;

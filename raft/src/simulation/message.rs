@@ -7,7 +7,7 @@ use oarlock_rpc::codec::{self, Wire};
 use super::Sent;
 use crate::message::{
     AppendEntriesArgs, AppendEntriesReply, AppendOutcome, InstallSnapshotArgs,
-    InstallSnapshotReply, RequestVoteArgs, RequestVoteReply,
+    InstallSnapshotReply, RequestVoteArgs, RequestVoteReply, TimeoutNowArgs, TimeoutNowReply,
 };
 use crate::mutation::AfterDurable;
 use crate::rules::{Rules, Send};
@@ -22,6 +22,7 @@ enum Kind {
     Vote(RequestVoteArgs),
     Append(AppendEntriesArgs),
     Piece(InstallSnapshotArgs),
+    TimeoutNow(TimeoutNowArgs),
 }
 
 /// A peer's answer.
@@ -33,6 +34,7 @@ enum ReplyKind {
     Vote(RequestVoteReply),
     Append(AppendEntriesReply),
     Piece(InstallSnapshotReply),
+    TimeoutNow(TimeoutNowReply),
 }
 
 /// What a request asks.
@@ -63,6 +65,8 @@ pub enum Asked {
         /// Where the piece belongs.
         offset: u64,
     },
+    /// `TimeoutNow`.
+    TimeoutNow,
 }
 
 /// What a reply says.
@@ -91,6 +95,8 @@ pub enum Outcome {
     Wants(u64),
     /// The snapshot is installed, or was not needed.
     Installed,
+    /// The wish to be succeeded was heard.
+    Heard,
 }
 
 impl Request {
@@ -120,6 +126,10 @@ impl Request {
                 };
                 (Self(Kind::Piece(args)), Sent::Piece(sent))
             }
+            Send::TimeoutNow(args) => {
+                let term = args.term;
+                (Self(Kind::TimeoutNow(args)), Sent::TimeoutNow(term))
+            }
         }
     }
 
@@ -132,6 +142,9 @@ impl Request {
             Kind::Piece(args) => {
                 map(rules.handle_install_snapshot(args.clone(), now), ReplyKind::Piece)
             }
+            Kind::TimeoutNow(args) => {
+                map(rules.handle_timeout_now(args, now), ReplyKind::TimeoutNow)
+            }
         }
     }
 
@@ -141,6 +154,7 @@ impl Request {
             Kind::Vote(args) => args.term,
             Kind::Append(args) => args.term,
             Kind::Piece(args) => args.term,
+            Kind::TimeoutNow(args) => args.term,
         }
     }
 
@@ -160,6 +174,7 @@ impl Request {
             Kind::Piece(args) => {
                 Asked::Piece { last_included: args.last_included, offset: args.offset }
             }
+            Kind::TimeoutNow(_) => Asked::TimeoutNow,
         }
     }
 
@@ -171,7 +186,7 @@ impl Request {
                 args.entries.iter().map(|e: &Entry| e.id).find(|id| id.index == index)
             }
             Kind::Piece(args) => Some(args.last_included).filter(|id| id.index == index),
-            Kind::Vote(_) => None,
+            Kind::Vote(_) | Kind::TimeoutNow(_) => None,
         }
     }
 
@@ -186,6 +201,7 @@ impl Request {
             Kind::Vote(args) => Kind::Vote(round_trip(args)),
             Kind::Append(args) => Kind::Append(round_trip(args)),
             Kind::Piece(args) => Kind::Piece(round_trip(args)),
+            Kind::TimeoutNow(args) => Kind::TimeoutNow(round_trip(args)),
         })
     }
 }
@@ -210,6 +226,7 @@ impl Reply {
                 term: reply.term,
                 outcome: reply.wants.map_or(Outcome::Installed, Outcome::Wants),
             },
+            ReplyKind::TimeoutNow(reply) => Said { term: reply.term, outcome: Outcome::Heard },
         }
     }
 }
@@ -246,6 +263,10 @@ pub(super) fn on_reply(
             rules.on_piece_reply(peer, sent, Some(reply), now);
         }
         (Sent::Piece(sent), None) => rules.on_piece_reply(peer, sent, None, now),
+        (Sent::TimeoutNow(term), Some(ReplyKind::TimeoutNow(reply))) => {
+            rules.on_timeout_now_reply(*term, Some(reply), now);
+        }
+        (Sent::TimeoutNow(term), None) => rules.on_timeout_now_reply(*term, None, now),
         (sent, reply) => unreachable!("{reply:?} answers {sent:?}"),
     }
 }

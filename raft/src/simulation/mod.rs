@@ -83,6 +83,7 @@ enum Sent {
     Vote(RequestVoteArgs),
     Append(Term, SentAppend),
     Piece(SentPiece),
+    TimeoutNow(Term),
 }
 
 /// How a simulated peer runs.
@@ -248,6 +249,13 @@ impl<M: StateMachine> Peer<M> {
         let state = self.rules.pursue(change, now);
         self.settle(now);
         state
+    }
+
+    /// As [`crate::Raft::hand_over`], but for the waiting. Whether there is a successor.
+    pub fn hand_over(&mut self, until: Instant, now: Instant) -> bool {
+        let successor = self.rules.begin_hand_over(until, now);
+        self.settle(now);
+        successor.is_some()
     }
 
     /// Stops, as after a storage error: whoever waits is told.

@@ -109,8 +109,8 @@ impl<M: StateMachine> Peer<M> {
     /// The term in which a call was made whose outcome is not known yet; not of votes and questions.
     pub fn sent_in_term(&self, call: u64) -> Option<Term> {
         match self.calls.get(&call)? {
-            (_, super::Sent::Append(term, _)) => Some(*term),
             (_, super::Sent::Piece(sent)) => Some(sent.term),
+            (_, super::Sent::Append(term, _) | super::Sent::TimeoutNow(term)) => Some(*term),
             (_, super::Sent::Vote(_)) => None,
         }
     }

@@ -7,7 +7,7 @@ use oarlock_rpc::{Completion, End, codec};
 
 use crate::message::{
     APPEND_ENTRIES, AppendEntriesArgs, AppendEntriesReply, INSTALL_SNAPSHOT, InstallSnapshotArgs,
-    InstallSnapshotReply,
+    InstallSnapshotReply, TIMEOUT_NOW, TimeoutNowArgs, TimeoutNowReply,
 };
 use crate::rules::{Due, Rules, Send, SentAppend, SentPiece};
 use crate::shared::Shared;
@@ -37,6 +37,7 @@ pub(crate) fn replication_thread(shared: &Arc<Shared>, feeding: &Feeding) {
         match send {
             Send::Append { args, sent } => send_append(shared, peer, end, &args, sent),
             Send::Piece { snapshot, sent } => send_piece(shared, peer, end, &snapshot, sent),
+            Send::TimeoutNow(args) => send_timeout_now(shared, end, &args),
         }
     }
 }
@@ -88,4 +89,14 @@ fn send_piece(
         }));
     });
     end.start(INSTALL_SNAPSHOT, bytes, done);
+}
+
+fn send_timeout_now(shared: &Arc<Shared>, end: &dyn End, args: &TimeoutNowArgs) {
+    let bytes = codec::encode(args).expect("two numbers are far below the limit");
+    let (shared, term) = (Arc::clone(shared), args.term);
+    let done = Completion::new(move |reply| {
+        let reply = reply.and_then(|bytes| codec::decode::<TimeoutNowReply>(&bytes).ok());
+        drop(shared.step(|rules, now| rules.on_timeout_now_reply(term, reply.as_ref(), now)));
+    });
+    end.start(TIMEOUT_NOW, bytes, done);
 }

@@ -32,6 +32,7 @@ impl World {
                 };
                 Request::Piece(args, sent)
             }
+            Send::TimeoutNow(args) => unreachable!("nobody asked for a hand-over: {args:?}"),
         };
         self.call(from, to, request);
     }
