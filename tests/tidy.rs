@@ -5,8 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const LINES_MAX: usize = 500;
-const FOLDERS: [&str; 10] = [
+const FOLDERS: [&str; 11] = [
     "src",
+    "sync",
     "rpc",
     "labrpc",
     "storage",

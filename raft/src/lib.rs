@@ -15,18 +15,20 @@
 mod change;
 mod cluster;
 mod configuration;
-#[cfg(test)]
+#[cfg(all(test, not(feature = "interleavings")))]
 mod durability_tests;
 mod error;
-#[cfg(test)]
+#[cfg(all(test, not(feature = "interleavings")))]
 mod full_disk_tests;
 mod hand_over;
-#[cfg(test)]
+#[cfg(all(test, not(feature = "interleavings")))]
 mod hand_over_tests;
+#[cfg(all(test, feature = "interleavings"))]
+mod interleavings;
 mod log;
 mod machine;
 mod membership;
-#[cfg(test)]
+#[cfg(all(test, not(feature = "interleavings")))]
 mod membership_tests;
 mod message;
 mod mistake;
@@ -39,7 +41,7 @@ mod shared;
 #[cfg(feature = "simulation")]
 #[doc(hidden)]
 pub mod simulation;
-#[cfg(test)]
+#[cfg(all(test, not(feature = "interleavings")))]
 mod tests;
 mod threads;
 mod trace;

@@ -326,7 +326,7 @@ impl<M: StateMachine> Replicated<M> {
 
 #[expect(clippy::disallowed_methods, reason = "a blocking call's deadline never enters the rules")]
 fn deadline_in(timeout: Duration) -> Instant {
-    Instant::now() + timeout
+    oarlock_sync::now() + timeout
 }
 
 /// The applier's side: the state machine, whom it answers, and its snapshots.

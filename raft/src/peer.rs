@@ -255,12 +255,10 @@ impl Raft {
 impl Inner {
     fn kill(&self) {
         self.shared.stop(Stopped::killed());
-        for thread in self.shared.take_threads() {
-            if let Err(panic) = thread.join()
-                && !std::thread::panicking()
-            {
-                std::panic::resume_unwind(panic);
-            }
+        if let Err(panic) = self.shared.join_threads()
+            && !std::thread::panicking()
+        {
+            std::panic::resume_unwind(panic);
         }
     }
 }

@@ -9,6 +9,7 @@
 //! | `committed` | something to apply, a read to serve or to fail | commits, rounds, log writer | applier |
 //! | `members` | the members differ from those connected to; a change has come further | configurations appended, truncated, committed; members that caught up | members thread, `change_membership` |
 //! | `leader` | another leader is known, or none | role changes | requests that wait for one |
+//! | `joined` | nobody is joining threads | whoever kills the peer | whoever else does |
 //!
 //! Every predicate includes *stopped*. Rules only note what changed; every step ends by notifying
 //! those variables, so no wake-up can be forgotten in one of twenty places. Nothing that can wait
@@ -16,13 +17,13 @@
 #![expect(clippy::disallowed_methods, reason = "this is the file that locks and reads the clock")]
 
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use oarlock_rpc::codec::{self, Wire};
 use oarlock_rpc::{End, ReplySlot};
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use oarlock_sync::thread::{self, JoinHandle};
+use oarlock_sync::{Condvar, Mutex, MutexGuard, planted};
 
 use crate::cluster::Peers;
 use crate::error::Stopped;
@@ -78,6 +79,8 @@ struct State {
     outbox: Vec<Answer>,
     stopped: Option<Stopped>,
     threads: Vec<JoinHandle<()>>,
+    /// How many are joining threads.
+    joining: usize,
     /// The ends to the members that are fed.
     ends: Peers,
     /// Dropped when the peer stops, which every receiver of [`Shared::stop_signal`] sees.
@@ -94,6 +97,7 @@ pub(crate) struct Shared {
     pub(crate) members: Condvar,
     durable: Condvar,
     leader: Condvar,
+    joined: Condvar,
     stop_signal: Receiver<()>,
 }
 
@@ -110,6 +114,7 @@ impl Shared {
             outbox: Vec::new(),
             stopped: None,
             threads: Vec::new(),
+            joining: 0,
             ends: Peers::new(),
             stop_signal: Some(sender),
         };
@@ -122,26 +127,27 @@ impl Shared {
             members: Condvar::new(),
             durable: Condvar::new(),
             leader: Condvar::new(),
+            joined: Condvar::new(),
             stop_signal: receiver,
         }
     }
 
     /// The moment the rules of a new peer begin at.
     pub(crate) fn now() -> Instant {
-        Instant::now()
+        oarlock_sync::now()
     }
 
     /// One step of the protocol: the only mutable access to the rules.
     pub(crate) fn step<T>(&self, f: impl FnOnce(&mut Rules, Instant) -> T) -> Result<T, Stopped> {
         let mut state = self.running()?;
-        let value = f(&mut state.rules, Instant::now());
+        let value = f(&mut state.rules, oarlock_sync::now());
         self.end_step_writing(state);
         Ok(value)
     }
 
     /// A look at the rules that changes nothing; works after the peer has stopped too.
     pub(crate) fn look<T>(&self, f: impl FnOnce(&Rules, Instant) -> T) -> T {
-        f(&self.state.lock().rules, Instant::now())
+        f(&self.state.lock().rules, oarlock_sync::now())
     }
 
     /// A step whose result answers a request, once it is durable. The caller does not wait: if the
@@ -152,10 +158,11 @@ impl Shared {
         f: impl FnOnce(&mut Rules, Instant) -> AfterDurable<R>,
     ) {
         let Ok(mut state) = self.running() else { return };
-        let AfterDurable { value, until } = f(&mut state.rules, Instant::now());
+        let AfterDurable { value, until } = f(&mut state.rules, oarlock_sync::now());
         let bytes = codec::encode(&value).expect("replies are far below their limit");
         let answer = Answer { until, slot, bytes };
-        let speak_now = state.rules.mutations().has(until);
+        let speak_now =
+            state.rules.mutations().has(until) || planted("an answer does not wait for the disk");
         let answer = if speak_now {
             Some(answer)
         } else {
@@ -177,7 +184,7 @@ impl Shared {
     ) -> Option<T> {
         let mut state = self.running().ok()?;
         loop {
-            let now = Instant::now();
+            let now = oarlock_sync::now();
             let due = due(&mut state.rules, now);
             self.end_step(&mut state);
             match due {
@@ -186,7 +193,13 @@ impl Shared {
                     debug_assert!(deadline > now, "a wait for a moment that has passed is a spin");
                     wake.wait_until(&mut state, deadline);
                 }
-                Due::WhenWoken => wake.wait(&mut state),
+                Due::WhenWoken => {
+                    if planted("a thread looks for work, lets go, and then falls asleep") {
+                        drop(state);
+                        state = self.state.lock();
+                    }
+                    wake.wait(&mut state);
+                }
             }
             if state.stopped.is_some() {
                 return None;
@@ -202,6 +215,9 @@ impl Shared {
             if let Some(stopped) = &state.stopped {
                 return Err(stopped.clone());
             }
+            if planted("whoever waits for the disk looks once") {
+                break;
+            }
         }
         Ok(out.value)
     }
@@ -213,7 +229,7 @@ impl Shared {
             if state.stopped.is_some() {
                 return self.retire_writer(state);
             }
-            let now = Instant::now();
+            let now = oarlock_sync::now();
             let due = state.take_writes(now);
             self.end_step(&mut state);
             match due {
@@ -247,20 +263,29 @@ impl Shared {
         let state = &mut *guard;
         state.writer = Writer::Here(writer);
         if state.stopped.is_some() {
+            if planted("a write that ends behind the stop leaves the right to write away") {
+                state.writer = Writer::Away;
+            }
             drop(guard);
-            self.log_writer.notify_all();
+            if !planted("a write that ends behind the stop wakes nobody") {
+                self.log_writer.notify_all();
+            }
             return Spoken::default();
         }
-        state.rules.on_written(through, written, Instant::now());
+        state.rules.on_written(through, written, oarlock_sync::now());
         // Whoever queued more in the meantime left it to us; the thread takes it.
-        state.rules.wake_for_writes();
+        if !planted("what was queued during a write is forgotten") {
+            state.rules.wake_for_writes();
+        }
         let mutations = state.rules.mutations();
         let to_send = state.outbox.extract_if(.., |answer| mutations.has(answer.until)).collect();
         // Who waits for entries that have no room had better ask again than wait for ever.
         let given_up = if is_stalled { std::mem::take(&mut state.outbox) } else { Vec::new() };
         self.end_step(state);
         drop(guard);
-        self.durable.notify_all();
+        if !planted("a finished write does not wake those who wait for it") {
+            self.durable.notify_all();
+        }
         Spoken { to_send, given_up }
     }
 
@@ -298,14 +323,16 @@ impl Shared {
     ) -> Result<Option<T>, Stopped> {
         let mut state = self.running()?;
         loop {
-            let now = Instant::now();
+            let now = oarlock_sync::now();
             let found = step(&mut state.rules, now);
             self.end_step(&mut state);
             if found.is_some() || now >= deadline {
                 return Ok(found);
             }
             self.members.wait_until(&mut state, deadline);
-            if let Some(stopped) = &state.stopped {
+            if let Some(stopped) = &state.stopped
+                && !planted("a change of members does not see the stop")
+            {
                 return Err(stopped.clone());
             }
         }
@@ -345,6 +372,12 @@ impl Shared {
         state.stopped = Some(reason);
         let unspoken = std::mem::take(&mut state.outbox);
         state.stop_signal = None;
+        let unspoken = if planted("unspoken answers are dropped under the lock") {
+            drop(unspoken);
+            Vec::new()
+        } else {
+            unspoken
+        };
         drop(state);
         for wake in [
             &self.election,
@@ -352,10 +385,12 @@ impl Shared {
             &self.log_writer,
             &self.committed,
             &self.members,
-            &self.durable,
             &self.leader,
         ] {
             wake.notify_all();
+        }
+        if !planted("the stop does not wake those who wait for the disk") {
+            self.durable.notify_all();
         }
         // Their callers hear nothing: that runs the network's code, so not under the lock.
         drop(unspoken);
@@ -376,9 +411,22 @@ impl Shared {
         self.state.lock().threads.push(thread);
     }
 
-    /// Takes the threads to join.
-    pub(crate) fn take_threads(&self) -> Vec<JoinHandle<()>> {
-        std::mem::take(&mut self.state.lock().threads)
+    /// Joins all threads; whoever else does so at the same time waits too, so that nobody finds a
+    /// peer that is still about to end. `Err` with what one of them panicked with.
+    pub(crate) fn join_threads(&self) -> thread::Result<()> {
+        let threads = {
+            let mut state = self.state.lock();
+            state.joining += 1;
+            std::mem::take(&mut state.threads)
+        };
+        let joined = threads.into_iter().map(JoinHandle::join).fold(Ok(()), Result::and);
+        let mut state = self.state.lock();
+        state.joining -= 1;
+        self.joined.notify_all();
+        while state.joining > 0 && !planted("a second kill does not wait") {
+            self.joined.wait(&mut state);
+        }
+        joined
     }
 
     fn running(&self) -> Result<MutexGuard<'_, State>, Stopped> {
@@ -393,7 +441,7 @@ impl Shared {
     fn end_step_writing(&self, mut state: MutexGuard<'_, State>) {
         let taken = match &state.writer {
             Writer::Here(writer) if writer.is_instant() && state.rules.has_writes() => {
-                state.take_writes(Instant::now())
+                state.take_writes(oarlock_sync::now())
             }
             _ => Due::WhenWoken,
         };
@@ -420,7 +468,9 @@ impl Shared {
             (wake.leader, &self.leader),
         ];
         for (_, condvar) in woken.into_iter().filter(|(wake, _)| *wake) {
-            condvar.notify_all();
+            if !planted("a step wakes nobody") {
+                condvar.notify_all();
+            }
         }
     }
 }

@@ -156,7 +156,7 @@ pub trait Service: Send + Sync + 'static {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "interleavings")))]
 mod tests {
     use super::*;
     use std::sync::Arc;

@@ -10,6 +10,8 @@
 
 mod call;
 pub mod codec;
+#[cfg(all(test, feature = "interleavings"))]
+mod interleavings;
 mod promise;
 mod router;
 pub mod tcp;

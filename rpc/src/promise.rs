@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use parking_lot::{Condvar, Mutex};
+use oarlock_sync::{Condvar, Mutex, planted};
 
 /// The side that comes to have the value. Dropped without one, it is broken.
 pub struct Promise<T>(Option<Arc<Place<T>>>);
@@ -43,8 +43,15 @@ impl<T> Promise<T> {
 
     fn settle(&mut self, state: State<T>) {
         if let Some(place) = self.0.take() {
+            if planted("a promise speaks before it is kept") {
+                place.settled.notify_all();
+            }
             *place.state.lock() = state;
-            place.settled.notify_all();
+            if !planted("a promise is kept without a word")
+                && !planted("a promise speaks before it is kept")
+            {
+                place.settled.notify_all();
+            }
         }
     }
 }
@@ -105,7 +112,7 @@ impl<T> fmt::Debug for Awaited<T> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "interleavings")))]
 mod tests {
     use super::*;
     use std::thread;

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+
+use oarlock_sync::thread::JoinHandle;
 
 use super::replication::{Feeding, replication_thread};
 use super::spawn_unkept;

@@ -8,7 +8,8 @@ pub(crate) mod members;
 pub(crate) mod replication;
 
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+
+use oarlock_sync::thread::{self, JoinHandle};
 
 use crate::error::Stopped;
 use crate::shared::Shared;

@@ -1,0 +1,46 @@
+//! What threads meet at: a mutex, a condition variable, threads to start and join, and the clock of
+//! waits with a deadline.
+//!
+//! In every product these are `parking_lot`'s and the standard library's own types, re-exported. With
+//! the feature `interleavings` they are look-alikes under a scheduler that decides who runs next, so
+//! that tests explore how the threads of the shipped code may interleave: see `model`.
+//!
+//! **Boundary:** nothing here knows what is guarded, or who waits for what.
+
+#[cfg(feature = "interleavings")]
+mod clock;
+#[cfg(feature = "interleavings")]
+pub mod model;
+#[cfg(feature = "interleavings")]
+mod primitives;
+#[cfg(feature = "interleavings")]
+mod scheduler;
+
+#[cfg(feature = "interleavings")]
+pub use clock::now;
+#[cfg(feature = "interleavings")]
+pub use model::planted;
+#[cfg(feature = "interleavings")]
+pub use primitives::{Condvar, Mutex, MutexGuard, WaitTimeoutResult};
+#[cfg(feature = "interleavings")]
+pub use shuttle::thread;
+
+#[cfg(not(feature = "interleavings"))]
+pub use parking_lot::{Condvar, Mutex, MutexGuard, WaitTimeoutResult};
+#[cfg(not(feature = "interleavings"))]
+pub use std::thread;
+
+/// The present, by the clock that deadlines of waits are measured on.
+#[cfg(not(feature = "interleavings"))]
+#[inline]
+pub fn now() -> std::time::Instant {
+    std::time::Instant::now()
+}
+
+/// Whether a mistake of this description is to be made here: never, but where a test wants to see
+/// that it would be found.
+#[cfg(not(feature = "interleavings"))]
+#[inline]
+pub const fn planted(_mistake: &str) -> bool {
+    false
+}
