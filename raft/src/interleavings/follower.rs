@@ -93,8 +93,13 @@ fn ask_for_vote(
     must_answer: bool,
 ) -> Awaited<()> {
     let (term, candidate_id) = (1, PeerId(2));
-    let args =
-        RequestVoteArgs { pre_vote: false, term, candidate_id, last_log: EntryId::default() };
+    let args = RequestVoteArgs {
+        pre_vote: false,
+        handed_over: false,
+        term,
+        candidate_id,
+        last_log: EntryId::default(),
+    };
     let (peer, platter, tell) = (peer.clone(), platter.clone(), told.expect());
     let service = peer.service();
     let (answered, answer) = promise();
