@@ -10,6 +10,7 @@ mod member;
 pub(crate) mod membership;
 mod node_process;
 mod node_status;
+mod open_files;
 pub(crate) mod serve;
 mod signals;
 pub(crate) mod snapshot;

@@ -19,6 +19,7 @@ use oarlock_rpc::tcp::{FIRST_BYTE, ServerOptions, TcpServer};
 use super::joining;
 use super::member::{Member, check_address};
 use super::node_status::NodeService;
+use super::open_files;
 use super::signals;
 
 /// How long a leader that is told to stop tries to pass its leadership on: far longer than it takes
@@ -98,7 +99,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         first_byte: FIRST_BYTE,
         serve: Arc::new(move |stream: TcpStream| rpc_streams.serve_stream(stream)),
     };
-    let front = FrontEnd::new(kv.client(), RespOptions::default());
+    let resp_options = RespOptions::default();
+    open_files::make_room_for(resp_options.clients_max);
+    let front = FrontEnd::new(kv.client(), resp_options);
     let resp = RespListener::start(client_listener, front, Some(other))?;
     log::info!(
         "node {} of cluster {:x} serves clients on {}, peers on {}, from {}",

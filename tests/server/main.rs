@@ -3,6 +3,7 @@
 //! - `processes`: starting, killing and asking nodes (no tests).
 //! - `clients`: what Redis clients and the program's own commands see, at any node.
 //! - `crashes`: `kill -9` of one and of all, with a writer that counts what was acknowledged.
+//! - `crowds`: thousands of clients at once.
 //! - `members`: a broken node is replaced by a new one; what must not come back does not.
 //! - `full_disks`: file systems of 64 MiB that fill up under load, and are freed again.
 //! - `injected_errors`: failing system calls, at every n-th call of each kind.
@@ -15,6 +16,7 @@
 mod clients;
 mod cluster;
 mod crashes;
+mod crowds;
 mod directories;
 mod full_disks;
 mod garbage;

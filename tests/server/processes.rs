@@ -213,11 +213,22 @@ impl Nodes {
 
     /// The memory of node `id` that is in use now, in KiB.
     pub(crate) fn resident_kib(&self, id: usize) -> u64 {
+        self.system_status(id, "VmRSS:")
+    }
+
+    /// How many threads node `id` has.
+    pub(crate) fn threads(&self, id: usize) -> u64 {
+        self.system_status(id, "Threads:")
+    }
+
+    /// A number that the system knows of node `id`.
+    fn system_status(&self, id: usize, name: &str) -> u64 {
         let child = self.children[id - 1].as_ref().expect("it runs");
         let status = std::fs::read_to_string(format!("/proc/{}/status", child.id()));
         let status = status.expect("a running process has a status");
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("it has memory");
-        line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number of KiB")
+        let line =
+            status.lines().find(|line| line.starts_with(name)).expect("every process has it");
+        line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number")
     }
 
     /// A Redis connection to node `id`, once it listens.

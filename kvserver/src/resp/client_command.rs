@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::clients::Client;
-use super::connection::{Context, Mute};
+use super::conversation::{Context, Mute};
 use super::parse::Words;
 use super::reply::Reply;
 use crate::data::parse_integer;

@@ -5,7 +5,7 @@
 use oarlock_raft::PeerId;
 
 use super::client_command::{unknown_subcommand, wrong_number};
-use super::connection::Context;
+use super::conversation::Context;
 use super::parse::Words;
 use super::reply::Reply;
 use crate::status::NodeStatus;

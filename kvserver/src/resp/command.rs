@@ -1,7 +1,7 @@
 //! `COMMAND`: the table of commands, as clients want to see it.
 
 use super::client_command::{unknown_subcommand, wrong_number};
-use super::connection::Context;
+use super::conversation::Context;
 use super::parse::Words;
 use super::reply::Reply;
 use super::table::{self, Spec};

@@ -1,7 +1,7 @@
 //! `CONFIG`: the parameters clients ask about, with the values that are true here.
 
 use super::client_command::{unknown_subcommand, wrong_number};
-use super::connection::Context;
+use super::conversation::Context;
 use super::parse::Words;
 use super::reply::Reply;
 use crate::glob;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::Store;
@@ -21,6 +22,9 @@ pub struct RespOptions {
     pub write_timeout: Duration,
     /// How long a shutdown waits for commands in flight to be answered. Default: 3 s.
     pub shutdown_grace: Duration,
+    /// How many threads share the connections; at least one. Default: half as many as there are
+    /// processors, and at most four: what one thread takes at a time is executed as one request.
+    pub threads: usize,
 }
 
 impl Default for RespOptions {
@@ -30,6 +34,7 @@ impl Default for RespOptions {
             clients_max: 10_000,
             write_timeout: Duration::from_secs(10),
             shutdown_grace: Duration::from_secs(3),
+            threads: thread::available_parallelism().map_or(1, |n| (n.get() / 2).clamp(1, 4)),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use super::connection::Context;
+use super::conversation::Context;
 use super::parse::Words;
 use super::reply::{Protocol, Reply};
 use crate::data::parse_integer;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::connection::Context;
+use super::conversation::Context;
 use super::handshake::REDIS_VERSION;
 use super::parse::Words;
 use super::reply::Reply;

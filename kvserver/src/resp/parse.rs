@@ -97,6 +97,11 @@ impl Parser {
         self.buffer.extend_from_slice(bytes);
     }
 
+    /// How many bytes have come that are in no command yet.
+    pub(super) fn unread_bytes(&self) -> usize {
+        self.buffer.len() - self.at
+    }
+
     /// The next complete command, if there is one; never an empty one. After an error the
     /// connection is of no further use.
     pub fn next_command(&mut self) -> Result<Option<Words>, ProtocolError> {

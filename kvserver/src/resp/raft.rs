@@ -1,7 +1,7 @@
 //! `RAFT`: what Redis has no words for.
 
 use super::client_command::unknown_subcommand;
-use super::connection::Context;
+use super::conversation::Context;
 use super::parse::Words;
 use super::reply::Reply;
 

@@ -8,17 +8,12 @@
 
 use std::collections::VecDeque;
 
-use super::Store;
+use super::ask::{Ask, BYTES_MAX, COMMANDS_MAX, Company};
 use super::data_commands::{Planned, Shape};
 use super::front_end::{Stats, error_reply};
 use super::reply::Writer;
+use crate::error::ExecuteError;
 use crate::op::{ANSWER_BYTES_MAX, Answer, Op, OpError};
-
-/// The most commands of a bundle.
-const COMMANDS_MAX: usize = 1024;
-
-/// A bundle of several commands has no more bytes than this.
-const BYTES_MAX: usize = 1 << 20;
 
 /// So many reads in front of a write are worth a request of their own: then they stay out of the
 /// log.
@@ -34,6 +29,7 @@ pub(super) struct Run {
     writes: bool,
 }
 
+/// What an answer is for.
 #[derive(Clone, Copy, Debug)]
 struct Expected {
     shape: Shape,
@@ -69,36 +65,76 @@ impl Run {
         self.shapes.push_back(Expected { shape, muted });
     }
 
-    /// Executes what is here, and writes the replies.
-    pub(super) fn flush(&mut self, store: &dyn Store, stats: &Stats, writer: &mut Writer<'_>) {
-        let Self { mut ops, mut shapes, writes, .. } = std::mem::take(self);
-        while !ops.is_empty() {
-            // Only reads may have to be asked again.
-            let kept = if writes || ops.len() == 1 { Vec::new() } else { ops.clone() };
-            let answers = match store.execute(ops) {
-                Ok(answers) => answers,
-                Err(error) => {
-                    let error = error_reply(&error);
-                    for _ in shapes.drain(..).filter(|expected| !expected.muted) {
-                        stats.count_error();
-                        writer.error(&error);
-                    }
-                    return;
+    /// Whether nothing waits to be executed.
+    pub(super) fn is_empty(&self) -> bool {
+        self.ops.is_empty()
+    }
+
+    /// What the store is to be asked, and what its answers are for.
+    pub(super) fn ask(&mut self) -> (Ask, AskedRun) {
+        let Self { ops, shapes, writes, bytes, answer_bytes_max } = std::mem::take(self);
+        assert!(!ops.is_empty(), "there is nothing to ask");
+        let company = if writes { Company::Writes } else { Company::Reads };
+        // Only reads may have to be asked again.
+        let kept = if writes { Vec::new() } else { ops.clone() };
+        (Ask { ops, bytes, answer_bytes_max, company }, AskedRun { kept, shapes, alone: false })
+    }
+}
+
+/// Commands that are being executed.
+#[derive(Debug)]
+pub(super) struct AskedRun {
+    /// The operations, if they only read.
+    kept: Vec<Op>,
+    shapes: VecDeque<Expected>,
+    /// No answers but theirs count towards the limit.
+    alone: bool,
+}
+
+impl AskedRun {
+    /// Writes the replies. What did not fit is to be asked again.
+    pub(super) fn answer(
+        mut self,
+        result: Result<&[Answer], &ExecuteError>,
+        stats: &Stats,
+        writer: &mut Writer<'_>,
+    ) -> Option<(Ask, Self)> {
+        let answers = match result {
+            Ok(answers) => answers,
+            Err(error) => {
+                let error = error_reply(error);
+                for _ in self.shapes.drain(..).filter(|expected| !expected.muted) {
+                    stats.count_error();
+                    writer.error(&error);
                 }
-            };
-            let fitting = match answers.iter().position(did_not_fit) {
-                Some(first @ 1..) if !kept.is_empty() => first,
-                _ => answers.len(),
-            };
-            for answer in &answers[..fitting] {
-                let expected = shapes.pop_front().expect("one for each operation");
-                if !expected.muted {
-                    stats.count_answer(answer);
-                    expected.shape.write(answer, writer);
-                }
+                return None;
             }
-            ops = kept.into_iter().skip(fitting).collect();
+        };
+        let fitting = self.fitting(answers);
+        for answer in &answers[..fitting] {
+            let expected = self.shapes.pop_front().expect("one for each operation");
+            if !expected.muted {
+                stats.count_answer(answer);
+                expected.shape.write(answer, writer);
+            }
         }
+        if self.shapes.is_empty() {
+            return None;
+        }
+        let kept = self.kept.split_off(fitting);
+        let ask = Ask { ops: kept.clone(), bytes: 0, answer_bytes_max: 0, company: Company::None };
+        Some((ask, Self { kept, shapes: self.shapes, alone: true }))
+    }
+
+    /// How many of the answers are final: if there was company, or something in front, the first
+    /// that did not fit may fit when it is asked again.
+    fn fitting(&self, answers: &[Answer]) -> usize {
+        if self.kept.is_empty() {
+            return answers.len();
+        }
+        let surely = usize::from(self.alone);
+        let first = answers[surely..].iter().position(did_not_fit);
+        first.map_or(answers.len(), |first| surely + first)
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use super::connection::Context;
+use super::conversation::Context;
 use super::data_commands::{self as data, Planned, Refusal, Rest};
 use super::parse::Words;
 use super::reply::Reply;

@@ -2,13 +2,15 @@
 //! entry of the log and nothing comes in between. A change of leader does not touch the queue; it is
 //! here, not there.
 
-use super::connection::Context;
+use super::ask::{Ask, BYTES_MAX, Company};
+use super::conversation::Context;
 use super::data_commands::{Planned, Rest, Shape};
 use super::front_end::error_reply;
 use super::parse::Words;
 use super::reply::{Reply, Writer};
 use super::table::{Handler, Spec};
-use crate::op::Op;
+use crate::error::ExecuteError;
+use crate::op::{ANSWER_BYTES_MAX, Answer, Op};
 use crate::request::REQUEST_BYTES_MAX;
 
 /// Commands that wait for `EXEC`.
@@ -59,28 +61,52 @@ impl Transaction {
         Reply::status("QUEUED")
     }
 
-    /// Executes everything, and writes the one reply that holds all replies.
-    pub(super) fn execute(self, context: &mut Context<'_>, writer: &mut Writer<'_>) {
-        let stats = &context.front.stats;
+    /// What the store is to be asked, if anything, and what the answers are for; `None` if nothing
+    /// is to be executed because of a mistake.
+    pub(super) fn ask(self) -> Option<(Option<Ask>, AskedTransaction)> {
         if self.spoiled {
-            stats.count_error();
-            return writer.error("EXECABORT Transaction discarded because of previous errors.");
+            return None;
         }
         let mut ops: Vec<Op> = Vec::new();
-        let expected: Vec<Expected> =
-            self.queue.into_iter().map(|queued| queued.expect(&mut ops)).collect();
-        let answers =
-            if ops.is_empty() { Ok(Vec::new().into()) } else { context.front.store.execute(ops) };
-        let answers = match answers {
+        let expected = self.queue.into_iter().map(|queued| queued.expect(&mut ops)).collect();
+        let bytes = self.bytes;
+        let ask = (!ops.is_empty()).then(|| {
+            let answer_bytes_max =
+                ops.iter().map(Op::answer_bytes_max).fold(0, usize::saturating_add);
+            let small = bytes <= BYTES_MAX && answer_bytes_max <= ANSWER_BYTES_MAX;
+            // In company, reads would be asked again one by one, and see different states.
+            let writes = !ops.iter().all(Op::is_read);
+            let company = if writes && small { Company::Writes } else { Company::None };
+            Ask { ops, bytes, answer_bytes_max, company }
+        });
+        Some((ask, AskedTransaction { expected }))
+    }
+}
+
+/// A transaction that is being executed.
+pub(super) struct AskedTransaction {
+    expected: Vec<Expected>,
+}
+
+impl AskedTransaction {
+    /// Writes the one reply that holds all replies.
+    pub(super) fn answer(
+        self,
+        result: Result<&[Answer], &ExecuteError>,
+        context: &mut Context<'_>,
+        writer: &mut Writer<'_>,
+    ) {
+        let stats = &context.front.stats;
+        let answers = match result {
             Ok(answers) => answers,
             Err(error) => {
                 stats.count_error();
-                return writer.error(&error_reply(&error));
+                return writer.error(&error_reply(error));
             }
         };
         let mut answers = answers.iter();
-        writer.array(expected.len());
-        for expected in expected {
+        writer.array(self.expected.len());
+        for expected in self.expected {
             match expected {
                 Expected::Answer(shape) => {
                     let answer = answers.next().expect("one for each operation");

@@ -34,28 +34,17 @@ struct TestState {
 }
 
 impl Store for TestStore {
-    fn execute(&self, ops: Vec<Op>) -> Result<Answers, ExecuteError> {
-        let mut state = self.state.lock();
-        if let Some(delay) = state.delay {
-            drop(state);
+    fn execute_with(&self, ops: Vec<Op>, done: Done) {
+        let delay = self.state.lock().delay;
+        let result = self.execute_now(ops);
+        let Some(delay) = delay else { return done(result) };
+        std::thread::spawn(move || {
             // A wait that nobody ends.
             let (call, unanswered) = oarlock_rpc::Call::pair();
             assert!(call.wait_until(std::time::Instant::now() + delay).is_err());
             drop(unanswered);
-            state = self.state.lock();
-        }
-        if let Some(error) = state.failures.pop_front() {
-            return Err(error);
-        }
-        state.requests.push(ops.len());
-        if ops.iter().all(Op::is_read) {
-            return Ok(state.machine.read(&ops));
-        }
-        state.index += 1;
-        let index = state.index;
-        let client = ClientId { born: 0, nonce: 1 };
-        let request = Request { client, seq: index, acked_below: index, ops };
-        Ok(state.machine.apply_at(index, request).expect("one client, in order"))
+            done(result);
+        });
     }
 
     fn status(&self) -> NodeStatus {
@@ -85,6 +74,24 @@ impl Store for TestStore {
             sessions: 1,
             members: vec![member(1), member(2), member(3)],
         }
+    }
+}
+
+impl TestStore {
+    fn execute_now(&self, ops: Vec<Op>) -> Result<Answers, ExecuteError> {
+        let mut state = self.state.lock();
+        if let Some(error) = state.failures.pop_front() {
+            return Err(error);
+        }
+        state.requests.push(ops.len());
+        if ops.iter().all(Op::is_read) {
+            return Ok(state.machine.read(&ops));
+        }
+        state.index += 1;
+        let index = state.index;
+        let client = ClientId { born: 0, nonce: 1 };
+        let request = Request { client, seq: index, acked_below: index, ops };
+        Ok(state.machine.apply_at(index, request).expect("one client, in order"))
     }
 }
 

@@ -29,6 +29,15 @@ impl Port {
         stream
     }
 
+    /// Waits until so many bytes have come in all.
+    fn wait_for_bytes(&self, bytes: u64) {
+        let started = Instant::now();
+        while self.listener.bytes_in() < bytes {
+            assert!(started.elapsed() < Duration::from_secs(5), "the command never came");
+            thread::yield_now();
+        }
+    }
+
     fn redis(&self, parameters: &str) -> redis::Connection {
         let url = format!("redis://{}/{parameters}", self.listener.local_addr());
         redis::Client::open(url).unwrap().get_connection().unwrap()
@@ -79,7 +88,7 @@ fn the_redis_crate_is_at_home() {
 
 #[test]
 fn many_clients_at_once_increment_without_losing_any() {
-    let port = Port::open(RespOptions::default(), None);
+    let port = Port::open(RespOptions { threads: 3, ..RespOptions::default() }, None);
     thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
@@ -148,11 +157,7 @@ fn a_shutdown_answers_what_has_come_and_joins_everything() {
     ask(&mut busy, "PING\r\n", "+PONG\r\n");
     port.store.state.lock().delay = Some(Duration::from_millis(300));
     busy.write_all(b"SET k v\r\n").unwrap();
-    let started = Instant::now();
-    while port.listener.bytes_in() < 6 + 6 + 9 {
-        assert!(started.elapsed() < Duration::from_secs(5), "the command never came");
-        thread::yield_now();
-    }
+    port.wait_for_bytes(6 + 6 + 9);
     port.listener.shutdown();
     assert_eq!(read_all(busy), "+OK\r\n");
     assert_eq!(read_all(idle), "");
@@ -197,6 +202,89 @@ fn a_client_can_disconnect_another() {
     ask(&mut second, "CLIENT KILL ID 1\r\n", ":1\r\n");
     assert_eq!(read_all(first), "");
     ask(&mut second, "CLIENT KILL ID 1\r\n", ":0\r\n");
+}
+
+#[test]
+fn one_who_is_disconnected_by_another_gets_the_answers_first() {
+    let port = Port::open(RespOptions::default(), None);
+    let (mut first, mut second) = (port.dial(), port.dial());
+    ask(&mut first, "CLIENT ID\r\n", ":1\r\n");
+    ask(&mut second, "CLIENT ID\r\n", ":2\r\n");
+    port.store.state.lock().delay = Some(Duration::from_millis(200));
+    let before = port.listener.bytes_in();
+    first.write_all(b"SET k v\r\n").unwrap();
+    port.wait_for_bytes(before + 9);
+    ask(&mut second, "CLIENT KILL ID 1\r\n", ":1\r\n");
+    assert_eq!(read_all(first), "+OK\r\n");
+}
+
+#[test]
+fn what_many_ask_at_a_time_is_few_requests() {
+    let port = Port::open(RespOptions { threads: 1, ..RespOptions::default() }, None);
+    let mut streams: Vec<TcpStream> = (0..60).map(|_| port.dial()).collect();
+    for stream in &mut streams {
+        ask(stream, "PING\r\n", "+PONG\r\n");
+    }
+    port.store.state.lock().delay = Some(Duration::from_millis(200));
+    for (n, stream) in streams.iter_mut().enumerate() {
+        stream
+            .write_all(format!("MULTI\r\nINCR n\r\nSET k{n} {n}\r\nEXEC\r\n").as_bytes())
+            .unwrap();
+    }
+    let mut counts = Vec::new();
+    for stream in &mut streams {
+        let expected = "+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n:";
+        ask(stream, "", expected);
+        let mut line = Vec::new();
+        while !line.ends_with(b"\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            line.extend(byte);
+        }
+        ask(stream, "", "+OK\r\n");
+        counts.push(String::from_utf8(line).unwrap().trim().parse::<usize>().unwrap());
+    }
+    counts.sort_unstable();
+    assert_eq!(counts, (1..=60).collect::<Vec<_>>(), "each was executed once");
+    let requests = port.store.state.lock().requests.clone();
+    assert_eq!(requests.iter().sum::<usize>(), 120);
+    assert!(requests.len() < 30, "{requests:?}");
+}
+
+#[test]
+fn a_request_that_takes_long_keeps_no_others() {
+    let port = Port::open(RespOptions { threads: 1, ..RespOptions::default() }, None);
+    port.store.state.lock().delay = Some(Duration::from_secs(5));
+    let mut stuck: Vec<TcpStream> = (0..4).map(|_| port.dial()).collect();
+    for stream in &mut stuck {
+        let before = port.store.state.lock().requests.len();
+        stream.write_all(b"SET k v\r\n").unwrap();
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while port.store.state.lock().requests.len() == before {
+            assert!(Instant::now() < deadline, "it is held back for ever");
+            thread::yield_now();
+        }
+    }
+    port.store.state.lock().delay = None;
+    let mut other = port.dial();
+    let began = Instant::now();
+    ask(&mut other, "SET k w\r\nGET k\r\n", "+OK\r\n$1\r\nw\r\n");
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_client_that_sends_faster_than_it_is_served_is_held_back() {
+    let port = Port::open(RespOptions::default(), None);
+    port.store.state.lock().delay = Some(Duration::from_secs(2));
+    let mut eager = port.dial();
+    eager.write_all(b"GET k\r\n").unwrap();
+    port.wait_for_bytes(7);
+    eager.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+    let commands = "SET k 0123456789\r\n".repeat(1 << 20);
+    eager.write_all(commands.as_bytes()).unwrap_err();
+    let read = port.listener.bytes_in();
+    assert!(read < 256 << 10, "{read} bytes were read ahead");
+    ask(&mut eager, "", "$-1\r\n+OK\r\n");
 }
 
 #[test]

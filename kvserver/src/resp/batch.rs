@@ -1,0 +1,203 @@
+//! What all connections of a thread ask of the store, put together: one request for many commands
+//! costs one trip to the majority's disks, one message to each, and one wake-up at the end.
+//!
+//! Nobody waits for company: what is asked while nothing is on its way is sent at once. While
+//! requests are on their way, what comes gathers, and goes when one is answered; but no question is
+//! held back for longer than [`HELD_MAX`], so that a request that takes long keeps no others.
+//!
+//! Company does not show but by speed. The operations of a question stay together, in order, and
+//! those of a transaction are still one entry of the log. Operations fail one by one, as they would
+//! alone; only a request that fails as a whole fails for all in it, as each would have failed.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Store;
+use super::ask::{Ask, BYTES_MAX, COMMANDS_MAX, Company};
+use super::mailbox::Mailbox;
+use crate::error::ExecuteError;
+use crate::op::{ANSWER_BYTES_MAX, Answer, Answers, Op};
+
+/// So many requests of a kind are on their way before others wait for company.
+const BUSY_AT: usize = 2;
+
+/// How long a question is held back at most while requests are on their way.
+const HELD_MAX: Duration = Duration::from_millis(10);
+
+/// The most requests of a kind on their way.
+const IN_FLIGHT_MAX: usize = 256;
+
+/// The most bytes of questions that wait; more is not taken.
+const WAITING_BYTES_MAX: usize = 64 << 20;
+
+/// What the store answered to a request, and whose questions were in it.
+pub(super) struct Answered {
+    kind: Kind,
+    parts: Vec<Part>,
+    result: Result<Answers, ExecuteError>,
+}
+
+/// One question's part of a request.
+struct Part {
+    token: u64,
+    ops: usize,
+}
+
+impl Answered {
+    /// Each who asked, and the answers.
+    pub(super) fn parts(&self) -> impl Iterator<Item = (u64, Result<&[Answer], &ExecuteError>)> {
+        let mut rest = self.result.as_deref();
+        self.parts.iter().map(move |part| {
+            let Ok(answers) = rest else { return (part.token, rest) };
+            let (mine, others) = answers.split_at(part.ops);
+            rest = Ok(others);
+            (part.token, Ok(mine))
+        })
+    }
+}
+
+/// Reads stay out of the log, so they do not travel with writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Reads,
+    Writes,
+}
+
+/// The questions of one thread's connections.
+pub(super) struct Batches {
+    store: Arc<dyn Store>,
+    mailbox: Arc<Mailbox>,
+    reads: Lane,
+    writes: Lane,
+}
+
+impl Batches {
+    /// No questions. Answers go to `mailbox`.
+    pub(super) fn new(store: Arc<dyn Store>, mailbox: Arc<Mailbox>) -> Self {
+        Self { store, mailbox, reads: Lane::default(), writes: Lane::default() }
+    }
+
+    /// Takes a question of the connection `token`, unless too many wait.
+    pub(super) fn push(&mut self, token: u64, ask: Ask, now: Instant) -> Result<(), ExecuteError> {
+        let reads = ask.ops.iter().all(Op::is_read);
+        let lane = if reads { &mut self.reads } else { &mut self.writes };
+        if lane.bytes > WAITING_BYTES_MAX {
+            return Err(ExecuteError::Busy);
+        }
+        lane.bytes += ask.bytes;
+        lane.waiting.push_back(Waiting { token, ask, since: now });
+        Ok(())
+    }
+
+    /// Notes that a request is answered: others may go.
+    pub(super) fn note(&mut self, answered: &Answered) {
+        self.lane(answered.kind).in_flight -= 1;
+    }
+
+    /// Sends what need not wait.
+    pub(super) fn submit(&mut self, now: Instant) {
+        for kind in [Kind::Writes, Kind::Reads] {
+            while let Some((ops, parts)) = self.lane(kind).next(now) {
+                let delivery = Delivery { mailbox: Arc::clone(&self.mailbox), kind, parts };
+                self.store.execute_with(ops, Box::new(move |result| delivery.deliver(result)));
+            }
+        }
+    }
+
+    /// When something is to be sent, though nothing is answered until then.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.reads.deadline().into_iter().chain(self.writes.deadline()).min()
+    }
+
+    fn lane(&mut self, kind: Kind) -> &mut Lane {
+        match kind {
+            Kind::Reads => &mut self.reads,
+            Kind::Writes => &mut self.writes,
+        }
+    }
+}
+
+/// Questions of one kind, oldest first.
+#[derive(Default)]
+struct Lane {
+    waiting: VecDeque<Waiting>,
+    /// Of all that wait together.
+    bytes: usize,
+    in_flight: usize,
+}
+
+struct Waiting {
+    token: u64,
+    ask: Ask,
+    since: Instant,
+}
+
+impl Lane {
+    fn deadline(&self) -> Option<Instant> {
+        let first = self.waiting.front()?;
+        (self.in_flight < IN_FLIGHT_MAX).then(|| first.since + HELD_MAX)
+    }
+
+    /// The next request, if one may go.
+    fn next(&mut self, now: Instant) -> Option<(Vec<Op>, Vec<Part>)> {
+        if self.deadline()? > now && self.in_flight >= BUSY_AT {
+            return None;
+        }
+        let Waiting { token, ask: first, .. } = self.waiting.pop_front()?;
+        self.bytes -= first.bytes;
+        self.in_flight += 1;
+        let (mut bytes, mut answer_bytes_max) = (first.bytes, first.answer_bytes_max);
+        let company = first.company;
+        let mut parts = vec![Part { token, ops: first.ops.len() }];
+        let mut ops = first.ops;
+        while let Some(Waiting { ask, .. }) = self.waiting.front() {
+            bytes += ask.bytes;
+            answer_bytes_max = answer_bytes_max.saturating_add(ask.answer_bytes_max);
+            let fits = ops.len() + ask.ops.len() <= COMMANDS_MAX
+                && bytes <= BYTES_MAX
+                && (company == Company::Reads || answer_bytes_max <= ANSWER_BYTES_MAX);
+            if company == Company::None || ask.company != company || !fits {
+                break;
+            }
+            let Some(Waiting { token, ask, .. }) = self.waiting.pop_front() else { break };
+            self.bytes -= ask.bytes;
+            parts.push(Part { token, ops: ask.ops.len() });
+            ops.extend(ask.ops);
+        }
+        Some((ops, parts))
+    }
+}
+
+/// What brings a request's answers home, whatever happens.
+struct Delivery {
+    mailbox: Arc<Mailbox>,
+    kind: Kind,
+    parts: Vec<Part>,
+}
+
+impl Delivery {
+    fn deliver(mut self, result: Result<Answers, ExecuteError>) {
+        self.put(result);
+    }
+
+    fn put(&mut self, result: Result<Answers, ExecuteError>) {
+        let parts = std::mem::take(&mut self.parts);
+        if !parts.is_empty() {
+            let answered = Answered { kind: self.kind, parts, result };
+            // Nobody to tell is what a closed port is about.
+            let _ = self.mailbox.put(|mail| mail.answered.push(answered));
+        }
+    }
+}
+
+impl Drop for Delivery {
+    /// A store that forgot about it has stopped.
+    fn drop(&mut self) {
+        self.put(Err(ExecuteError::Stopped));
+    }
+}
+
+#[cfg(test)]
+#[path = "batch_tests.rs"]
+mod tests;
