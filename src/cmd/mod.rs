@@ -1,5 +1,6 @@
 //! The subcommands, one file each, and what they share.
 
+pub(crate) mod bench;
 pub(crate) mod cluster;
 mod cluster_file;
 mod joining;

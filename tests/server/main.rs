@@ -10,9 +10,11 @@
 //! - `mistakes`: wrong flags, taken ports, foreign and damaged directories.
 //! - `directories`: what the tools say of a directory whose node is down.
 //! - `cluster`: `oarlock cluster`, from its first line to its last.
+//! - `bench`: `oarlock bench`, on a cluster, and on a store that forgets.
 //! - `garbage`: whatever comes in on a node's ports.
 //! - `lab`: `oarlock lab run`, on a test binary that is none.
 
+mod bench;
 mod clients;
 mod cluster;
 mod crashes;

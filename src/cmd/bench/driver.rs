@@ -1,0 +1,380 @@
+//! The loop that asks and hears.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use hdrhistogram::Histogram;
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::fd::OwnedFd;
+
+use super::Plan;
+use super::book::{Book, value};
+use super::connection::{Connection, Pending};
+use super::protocol::{Answer, Ask};
+use super::workload::{Kind, Workload, key_name};
+
+/// How long a client waits before it connects again.
+const RECONNECT_AFTER: Duration = Duration::from_millis(10);
+/// How long answers are waited for at the end.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
+/// How long filling may take, and how many keys are under way on each connection.
+const FILL_MAX: Duration = Duration::from_secs(300);
+const FILL_PIPELINE: usize = 16;
+/// Latencies are told apart up to a minute, by three digits.
+const LATENCY_MAX_NS: u64 = 60_000_000_000;
+const DIGITS: u8 = 3;
+/// The most wrong answers that are kept.
+const WRONG_MAX: usize = 20;
+
+/// What was measured.
+pub(super) struct Outcome {
+    pub(super) measured: Duration,
+    pub(super) sets: Histogram<u64>,
+    pub(super) gets: Histogram<u64>,
+    pub(super) pings: Histogram<u64>,
+    /// How often each kind of error came.
+    pub(super) errors: BTreeMap<String, u64>,
+    pub(super) wrong: Vec<String>,
+    /// The longest time without any answer.
+    pub(super) pause: Duration,
+}
+
+/// When each phase ends.
+#[derive(Clone, Copy)]
+struct Phases {
+    measures_from: Instant,
+    ends: Instant,
+}
+
+struct Driver<'a> {
+    plan: &'a Plan,
+    workload: Workload,
+    book: Book,
+    poll: OwnedFd,
+    /// `None` from a loss until it is connected again.
+    clients: Vec<Option<Connection>>,
+    /// Who is to connect again, and when, soonest first.
+    lost: VecDeque<(Instant, usize)>,
+    connects: usize,
+    /// Keys that are still to be filled.
+    to_fill: Option<std::ops::Range<usize>>,
+    /// Requests of the open loop that found every client busy, by when they were due.
+    backlog: VecDeque<Instant>,
+    /// When the next one is due.
+    due: Instant,
+    /// Where to look for an idle client first.
+    next_idle: usize,
+    phases: Option<Phases>,
+    last_answer: Instant,
+    outcome: Outcome,
+}
+
+/// Runs the plan.
+pub(super) fn run(plan: &Plan, workload: Workload) -> anyhow::Result<Outcome> {
+    let histogram = || Histogram::new_with_bounds(1, LATENCY_MAX_NS, DIGITS).expect("sane bounds");
+    let now = Instant::now();
+    let mut driver = Driver {
+        book: Book::new(workload.keys()),
+        to_fill: workload.needs_filling().then(|| 0..workload.keys()),
+        workload,
+        plan,
+        poll: epoll::create(CreateFlags::CLOEXEC)?,
+        clients: Vec::new(),
+        lost: VecDeque::new(),
+        connects: 0,
+        backlog: VecDeque::new(),
+        due: now,
+        next_idle: 0,
+        phases: None,
+        last_answer: now,
+        outcome: Outcome {
+            measured: plan.measured,
+            sets: histogram(),
+            gets: histogram(),
+            pings: histogram(),
+            errors: BTreeMap::new(),
+            wrong: Vec::new(),
+            pause: Duration::ZERO,
+        },
+    };
+    for client in 0..plan.clients {
+        driver.clients.push(None);
+        driver.connect(client).with_context(|| {
+            format!("cannot connect to {}; is a node running there?", driver.addr_of(client))
+        })?;
+    }
+    driver.fill()?;
+    driver.measure()?;
+    Ok(driver.outcome)
+}
+
+impl Driver<'_> {
+    fn addr_of(&self, client: usize) -> std::net::SocketAddr {
+        // Another node than the last time, after a loss.
+        self.plan.addrs[(client + self.connects / self.plan.clients) % self.plan.addrs.len()]
+    }
+
+    fn connect(&mut self, client: usize) -> std::io::Result<()> {
+        let addr = self.addr_of(client);
+        self.connects += 1;
+        let connection = Connection::open(addr, self.plan.speak)?;
+        let token = EventData::new_u64(client as u64);
+        epoll::add(&self.poll, &connection.stream, token, EventFlags::IN)?;
+        self.clients[client] = Some(connection);
+        self.send(client);
+        Ok(())
+    }
+
+    /// Writes every key once.
+    fn fill(&mut self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + FILL_MAX;
+        self.ask_more();
+        while self.to_fill.is_some() {
+            self.turn(deadline)?;
+            ensure!(Instant::now() < deadline, "the keys were not written within {FILL_MAX:?}");
+            let all_asked = self.to_fill.as_ref().is_some_and(std::ops::Range::is_empty);
+            let nothing_open = self.clients.iter().flatten().all(|c| c.pending.is_empty());
+            if all_asked && nothing_open {
+                self.to_fill = None;
+            }
+        }
+        ensure!(self.outcome.errors.is_empty(), "keys were not written: {:?}", self.outcome.errors);
+        Ok(())
+    }
+
+    fn measure(&mut self) -> anyhow::Result<()> {
+        let now = Instant::now();
+        let measures_from = now + self.plan.warmup;
+        let ends = measures_from + self.plan.measured;
+        self.phases = Some(Phases { measures_from, ends });
+        self.due = now;
+        self.ask_more();
+        while Instant::now() < ends {
+            self.turn(ends)?;
+        }
+        let deadline = ends + DRAIN_MAX;
+        while self.clients.iter().flatten().any(|c| !c.pending.is_empty())
+            && Instant::now() < deadline
+        {
+            self.turn(deadline)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for something, at most until `deadline`, and does what it asks for.
+    fn turn(&mut self, deadline: Instant) -> anyhow::Result<()> {
+        let mut until = deadline;
+        if let Some((at, _)) = self.lost.front() {
+            until = until.min(*at);
+        }
+        if self.plan.interval.is_some() && self.asks(Instant::now()) && self.to_fill.is_none() {
+            until = until.min(self.due);
+        }
+        let wait = until.saturating_duration_since(Instant::now());
+        let timeout = Timespec {
+            tv_sec: i64::try_from(wait.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(wait.subsec_nanos()),
+        };
+        let mut events = Vec::with_capacity(1024);
+        match epoll::wait(&self.poll, rustix::buffer::spare_capacity(&mut events), Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        for event in &events {
+            let data = event.data;
+            self.ready(data.u64() as usize);
+        }
+        let now = Instant::now();
+        while self.lost.front().is_some_and(|(at, _)| *at <= now) {
+            let (_, client) = self.lost.pop_front().expect("looked at");
+            if self.connect(client).is_err() {
+                self.lost.push_back((Instant::now() + RECONNECT_AFTER, client));
+            }
+        }
+        self.ask_more();
+        Ok(())
+    }
+
+    /// Whether requests are still begun.
+    fn asks(&self, now: Instant) -> bool {
+        self.to_fill.is_some() || self.phases.is_some_and(|phases| now < phases.ends)
+    }
+
+    /// A client's socket has something, or room.
+    fn ready(&mut self, client: usize) {
+        let Some(connection) = &mut self.clients[client] else { return };
+        if let Err(error) = connection.receive() {
+            return self.lose(client, &error.to_string());
+        }
+        loop {
+            let Some(connection) = &mut self.clients[client] else { return };
+            match connection.next_answer() {
+                Ok(Some((pending, answer))) => self.answered(pending, answer),
+                Ok(None) => break,
+                Err(error) => return self.lose(client, &error),
+            }
+        }
+        self.refill(client);
+        self.send(client);
+    }
+
+    fn answered(&mut self, pending: Pending, answer: Answer) {
+        let now = Instant::now();
+        let measured =
+            self.phases.is_some_and(|phases| (phases.measures_from..phases.ends).contains(&now));
+        if measured {
+            let silent = now.saturating_duration_since(self.last_answer);
+            self.outcome.pause = self.outcome.pause.max(silent);
+        }
+        self.last_answer = now;
+        let checked = match (pending.kind, answer) {
+            (_, Answer::Error(text)) => return self.count_error(&text),
+            (Kind::Set, Answer::Done) => {
+                self.book.answered(pending.key, pending.number, now);
+                Ok(())
+            }
+            (Kind::Ping, Answer::Done) => Ok(()),
+            (Kind::Get, Answer::Value(found)) => {
+                let bytes = self.workload.value_bytes();
+                self.book.check(pending.key, pending.settled, found.as_deref(), bytes)
+            }
+            (kind, answer) => Err(format!("{kind:?} is answered by {answer:?}")),
+        };
+        match checked {
+            Err(wrong) if self.outcome.wrong.len() < WRONG_MAX => self.outcome.wrong.push(wrong),
+            Ok(()) if measured => {
+                let histogram = match pending.kind {
+                    Kind::Set => &mut self.outcome.sets,
+                    Kind::Get => &mut self.outcome.gets,
+                    Kind::Ping => &mut self.outcome.pings,
+                };
+                let latency = now.saturating_duration_since(pending.since).as_nanos();
+                histogram.saturating_record(u64::try_from(latency).unwrap_or(u64::MAX));
+            }
+            _ => {}
+        }
+    }
+
+    fn count_error(&mut self, text: &str) {
+        let first_word = text.split(' ').next().unwrap_or_default().to_owned();
+        *self.outcome.errors.entry(first_word).or_default() += 1;
+    }
+
+    fn lose(&mut self, client: usize, why: &str) {
+        let Some(connection) = self.clients[client].take() else { return };
+        for _ in &connection.pending {
+            self.count_error("connection");
+        }
+        if connection.pending.is_empty() {
+            log::debug!("a connection was lost: {why}");
+        }
+        self.lost.push_back((Instant::now() + RECONNECT_AFTER, client));
+    }
+
+    /// Gives every client that may ask something to ask.
+    fn ask_more(&mut self) {
+        let now = Instant::now();
+        if self.plan.interval.is_none() || self.to_fill.is_some() {
+            for client in 0..self.clients.len() {
+                let busy = self.clients[client].as_ref().is_none_or(|c| !c.pending.is_empty());
+                if !busy {
+                    self.refill(client);
+                    self.send(client);
+                }
+            }
+            return;
+        }
+        let interval = self.plan.interval.expect("the open loop has one");
+        while self.due <= now && self.asks(now) {
+            self.backlog.push_back(self.due);
+            self.due += interval;
+        }
+        while let Some(&since) = self.backlog.front() {
+            let Some(client) = self.idle_client() else { return };
+            self.backlog.pop_front();
+            self.ask(client, since);
+            self.send(client);
+        }
+    }
+
+    fn idle_client(&mut self) -> Option<usize> {
+        let count = self.clients.len();
+        let is_idle = |client: &usize| {
+            self.clients[*client].as_ref().is_some_and(|c| c.pending.len() < self.plan.pipeline)
+        };
+        let found = (0..count).map(|step| (self.next_idle + step) % count).find(is_idle)?;
+        self.next_idle = found + 1;
+        Some(found)
+    }
+
+    /// Has one client ask as much as it may.
+    fn refill(&mut self, client: usize) {
+        let now = Instant::now();
+        let fills_many = self.to_fill.is_some() && self.plan.speak.answers_in_order();
+        let pipeline = if fills_many { FILL_PIPELINE } else { self.plan.pipeline };
+        loop {
+            let Some(connection) = &self.clients[client] else { return };
+            if connection.pending.len() >= pipeline || !self.asks(now) {
+                return;
+            }
+            let since = match self.plan.interval {
+                Some(_) if self.to_fill.is_none() => match self.backlog.pop_front() {
+                    Some(since) => since,
+                    None => return,
+                },
+                _ => now,
+            };
+            if !self.ask(client, since) {
+                return;
+            }
+        }
+    }
+
+    /// Has a client ask something. Whether there was anything to ask.
+    fn ask(&mut self, client: usize, since: Instant) -> bool {
+        let (kind, key) = match &mut self.to_fill {
+            Some(keys) => match keys.next() {
+                Some(key) => (Kind::Set, key),
+                None => return false,
+            },
+            None => self.workload.draw(),
+        };
+        let now = Instant::now();
+        let name = key_name(key);
+        let mut pending = Pending { kind, key, number: 0, settled: None, since };
+        let connection = self.clients[client].as_mut().expect("it was looked at");
+        match kind {
+            Kind::Set => {
+                pending.number = self.book.begin(key, now);
+                let value = value(pending.number, &name, self.workload.value_bytes());
+                connection.ask(Ask::Set { key: name.as_bytes(), value: &value }, pending);
+            }
+            Kind::Get => {
+                pending.settled = self.book.settled(key);
+                connection.ask(Ask::Get { key: name.as_bytes() }, pending);
+            }
+            Kind::Ping => connection.ask(Ask::Ping, pending),
+        }
+        true
+    }
+
+    /// Sends what a client has to say; if its socket is full, goes on when it has room.
+    fn send(&mut self, client: usize) {
+        let Some(connection) = &mut self.clients[client] else { return };
+        let sent = connection.send().and_then(|is_left| {
+            let mut flags = EventFlags::IN;
+            flags.set(EventFlags::OUT, is_left);
+            if is_left != connection.waits_for_room {
+                connection.waits_for_room = is_left;
+                let token = EventData::new_u64(client as u64);
+                epoll::modify(&self.poll, &connection.stream, token, flags)?;
+            }
+            Ok(())
+        });
+        if let Err(error) = sent {
+            self.lose(client, &error.to_string());
+        }
+    }
+}
