@@ -7,7 +7,9 @@ use crate::processes::{Nodes, run_err, run_ok};
 
 fn args<'a>(addrs: &'a [String], more: &[&'a str]) -> Vec<&'a str> {
     let mut args = vec!["bench", "--seconds", "1", "--warmup", "0.1", "--json"];
-    addrs.iter().for_each(|addr| args.extend(["--addr", addr]));
+    for addr in addrs {
+        args.extend(["--addr", addr]);
+    }
     args.extend(more);
     args
 }
@@ -81,7 +83,7 @@ fn what_cannot_be_measured_is_said() {
     assert!(error.contains("cannot connect to 127.0.0.1:1"), "{error}");
     for (flags, expected) in [
         (&["--rate", "0"][..], "--rate"),
-        (&["--seconds", "-1"], "--seconds"),
+        (&["--seconds", "0"], "--seconds"),
         (&["--zipf", "99"], "--zipf"),
         (&["--speak", "etcd", "--ping"], "--ping"),
         (&["--speak", "etcd", "--pipeline", "2"], "--pipeline"),
