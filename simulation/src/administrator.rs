@@ -23,8 +23,8 @@ const JOINS_WITHIN_US: u64 = 300_000;
 const ASK_AGAIN_US: (u64, u64) = (20_000, 400_000);
 /// How long one change is asked for while there are faults.
 const PATIENCE: Duration = Duration::from_secs(4);
-/// A new leader is asked within so many microseconds.
-const EAGER_US: u64 = 20_000;
+/// A new leader is asked within so many microseconds: before it can have committed anything, or later.
+const EAGER_US: [u64; 2] = [500, 20_000];
 
 /// What became of a question.
 pub(crate) type Answer = Result<ChangeState, ChangeError>;
@@ -89,10 +89,13 @@ impl World {
         let view = self.view_of_members()?;
         let voters: Vec<PeerId> = view.voters().iter().copied().collect();
         let room = VOTERS_MAX.saturating_sub(voters.len());
+        let aimed = self.character.voters_aimed;
         let (comes, leaves) = match self.random.below(16) {
-            0..5 => (1, 0),
-            5..8 => (0, 1),
-            8..11 => (1, 1),
+            0..6 if voters.len() < aimed => ((aimed - voters.len()) as u64, 0),
+            0..6 if voters.len() > aimed => (0, 1),
+            0..6 => (1, 1),
+            6..9 => (1, 0),
+            9..11 => (0, 1),
             11 => (self.random.below(3), 0),
             12 => (0, self.random.below(3)),
             13 | 14 => (1 + self.random.below(3), 1 + self.random.below(3)),
@@ -166,7 +169,7 @@ impl World {
 
     /// Asks, and plans to ask again.
     fn ask_for_change(&mut self, hint: Option<PeerId>) {
-        let anybody = self.any_node();
+        let anybody = self.anybody();
         let administrator = &mut self.administrator;
         let Some(goal) = &administrator.goal else { return };
         administrator.attempt += 1;
@@ -225,7 +228,8 @@ impl World {
         }
         let leaves = self.random.pick(&voters);
         let change = Rc::new(Change::default().removing(leaves));
-        let pause = self.random.micros(0, EAGER_US);
+        let within = self.random.pick(&EAGER_US);
+        let pause = self.random.micros(0, within);
         self.after(pause, Event::ChangeAsked { node: leader, number: 0, change });
     }
 
@@ -238,6 +242,7 @@ impl World {
     ) {
         let now = self.now;
         let answer = self.running(node).peer.pursue(change, now);
+        self.note("ADMIN", &[node.0, number], format_args!("S{node} says {answer:?}"));
         self.check_step(node);
         if let Ok(ChangeState::Done(configuration)) = &answer {
             self.check_done(node, change, configuration);

@@ -48,6 +48,9 @@ pub(crate) struct Character {
     pub(crate) dead_disks_max: usize,
     /// The longest pause between two changes of the members, if they ever change.
     pub(crate) changes_gap: Option<Duration>,
+    /// How many voters are most often asked for. Changes are the most dangerous where an even number
+    /// votes: half of them are no majority, and one voter less makes it one.
+    pub(crate) voters_aimed: usize,
     /// Out of a thousand leaders, so many are asked for a change as soon as they lead.
     pub(crate) eager: u64,
     /// Out of a thousand configurations that a leader appends, so many are followed by a fault.
@@ -58,11 +61,11 @@ impl Character {
     pub(crate) fn of(seed: u64) -> Self {
         let mut random = Random::new(seed ^ 0x00c0_ffee);
         let random = &mut random;
-        let size = random.pick(&[1, 2, 3, 3, 3, 4, 5, 5]);
         let tiny_sessions = random.chance(150);
         let ms = Duration::from_millis;
         let changes_gap =
             random.pick(&[None, None, None, Some(300), Some(1000), Some(3000)]).map(ms);
+        let size = random.pick(&[1, 2, 3, 3, 3, 4, 5, 5]);
         let disks_die = random.chance(100) && changes_gap.is_none();
         Self {
             size,
@@ -92,8 +95,9 @@ impl Character {
             },
             dead_disks_max: if disks_die { (size as usize - 1) / 2 } else { 0 },
             changes_gap,
+            voters_aimed: random.pick(&[3, 4, 4]),
             eager: random.pick(&[0, 400, 900]),
-            strikes: random.pick(&[0, 200, 500]),
+            strikes: random.pick(&[0, 300, 800]),
         }
     }
 

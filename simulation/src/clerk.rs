@@ -120,7 +120,7 @@ impl World {
 
     /// Sends a request, perhaps not for the first time, perhaps where a node said it should go.
     fn try_again(&mut self, number: u64, hint: Option<PeerId>) {
-        let anybody = self.any_node();
+        let anybody = self.anybody();
         let wanders = self.random.chance(300);
         let Some(asking) = self.asking.get_mut(&number) else { return };
         asking.attempt += 1;
@@ -137,6 +137,8 @@ impl World {
             clerk.open.insert(asking.seq, number);
         }
         let asking = self.asking[&number].clone();
+        let clerk = asking.clerk;
+        self.note("CLNT", &[number, node.0], format_args!("C{clerk} asks S{node} for {number}"));
         let request = Rc::new(self.request_of(&asking));
         let copies = self.copies();
         for _ in 0..copies {
@@ -199,6 +201,13 @@ impl World {
     pub(crate) fn clerk_hears(&mut self, node: PeerId, number: u64, attempt: u32, reply: &KvReply) {
         let Some(asking) = self.asking.get(&number).cloned() else { return };
         let is_latest = attempt == asking.attempt;
+        if !matches!(reply, KvReply::Answers(_)) {
+            self.note(
+                "CLNT",
+                &[number, node.0],
+                format_args!("S{node} says {reply:?} to {number}"),
+            );
+        }
         match reply {
             KvReply::Answers(answers) => {
                 self.clerks[asking.clerk].leader = node;

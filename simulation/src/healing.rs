@@ -119,7 +119,7 @@ impl World {
     }
 
     /// The members that work.
-    fn members(&self) -> impl Iterator<Item = &Node> {
+    pub(crate) fn members(&self) -> impl Iterator<Item = &Node> {
         let members = self.book.configurations.committed().members();
         members.into_iter().map(|id| &self.nodes[&id]).filter(|node| !node.is_dead)
     }

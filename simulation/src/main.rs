@@ -1,7 +1,9 @@
 //! `oarlock-sim`: runs seeds, replays one, and tries the museum of mistakes.
 
+mod exhibits;
 mod museum;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -36,14 +38,18 @@ enum Command {
         #[arg(long)]
         mistake: Option<Mistake>,
     },
-    /// Make each mistake in turn and see which seed finds it; prints a table.
+    /// Make each mistake in turn and see which seed finds it; prints a table, and fails if one is not
+    /// found.
     Museum {
         /// How many seeds each gets.
-        #[arg(long, default_value_t = 300)]
+        #[arg(long, default_value_t = 500)]
         seeds: u64,
         /// How many processes at once.
         #[arg(long, default_value_t = 2)]
         jobs: usize,
+        /// A document whose table is replaced.
+        #[arg(long)]
+        into: Option<PathBuf>,
     },
     /// Run one seed and show everything that happens.
     Replay {
@@ -60,7 +66,11 @@ fn main() -> ExitCode {
         Command::Run { seeds, from, threads, failures, mistake } => {
             run(from..from + seeds, threads, failures, mistake)
         }
-        Command::Museum { seeds, jobs } => museum::run(seeds, jobs),
+        Command::Museum { seeds, jobs, into } => museum::run(seeds, jobs, into.as_deref())
+            .unwrap_or_else(|error| {
+                eprintln!("{error:#}");
+                ExitCode::FAILURE
+            }),
         Command::Replay { seed, mistake } => replay(seed, mistake),
     }
 }

@@ -166,7 +166,8 @@ impl World {
         }
         self.note("CONF", &[id.0], format_args!("S{id} {text}"));
         if leads && !self.healed && self.random.chance(strikes) {
-            let pause = self.random.micros(0, STRIKES_WITHIN_US);
+            let within = self.random.pick(&[0, STRIKES_WITHIN_US]);
+            let pause = self.random.micros(0, within);
             self.after(pause, Event::Strike { victim: id });
         }
     }

@@ -266,6 +266,16 @@ impl World {
         self.random.pick(&there)
     }
 
+    /// Whom to ask who knows nothing: any node; once faults are over, a member that is there, since
+    /// nothing is to depend on luck then.
+    pub(crate) fn anybody(&mut self) -> PeerId {
+        if !self.healed {
+            return self.any_node();
+        }
+        let members: Vec<PeerId> = self.members().map(|node| node.id).collect();
+        self.random.pick(&members)
+    }
+
     pub(crate) fn after(&mut self, pause: Duration, event: Event) {
         self.schedule.at(self.now + pause, event);
     }
