@@ -153,6 +153,25 @@ fn a_leader_with_a_slow_follower_disk_goes_on_leading() {
 }
 
 #[test]
+fn a_leader_whose_disk_stalls_gives_way() {
+    let cluster = Cluster::new(3, None);
+    cluster.add(1);
+    let stalled = cluster.leader();
+    cluster.disks[&stalled].set(Gate::Closed);
+    assert_eq!(cluster.add(1), 2, "the others have it on disk");
+    let other = &cluster.peers[&followers(&cluster, stalled)[0]];
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    let mut known = other.leader();
+    while known.1.is_none_or(|id| id == stalled) {
+        known = other.wait_for_leader(known, deadline);
+        assert!(std::time::Instant::now() < deadline, "no other leader in 10 s");
+    }
+    assert_eq!(cluster.add(1), 3, "and its disk still stalls");
+    cluster.disks[&stalled].set(Gate::Open);
+    assert_eq!(cluster.add(1), 4);
+}
+
+#[test]
 fn the_first_disk_error_stops_the_peer_and_tells_whoever_waits() {
     let cluster = Cluster::new(3, None);
     cluster.add(1);

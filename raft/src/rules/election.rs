@@ -228,14 +228,18 @@ impl Rules {
     }
 
     /// A leader that has not heard from a majority for the longest election time-out leads nobody:
-    /// by then any follower that does not hear it campaigns.
+    /// by then any follower that does not hear it campaigns. Nor had it better lead if its own disk
+    /// is what it does not hear from.
     fn check_quorum(&mut self, now: Instant) {
         let Role::Leader { progress } = &self.role else { return };
         let since = now.checked_sub(self.election_timeout_max());
         let heard = |peer: PeerId| {
             peer == self.me || progress.get(&peer).is_some_and(|p| Some(p.last_contact) >= since)
         };
-        if self.configuration().has_majority(heard) || mistake!(NeverStepsDown) {
+        if self.is_held_up_by_its_disk(now) {
+            crate::trace!(self, "LEAD", "its disk stalls, and it gives way");
+            self.become_follower(None, now);
+        } else if self.configuration().has_majority(heard) || mistake!(NeverStepsDown) {
             // Looked at again well within the next time-out.
             self.election_deadline = now + self.election_timeout_min() / 2;
         } else {

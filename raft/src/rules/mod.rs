@@ -28,6 +28,7 @@ mod rng;
 mod sim;
 mod snapshot;
 mod space;
+mod stall;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -144,6 +145,8 @@ pub(crate) struct Rules {
     uncommitted_bytes: u64,
     gather: Gather,
     space: Space,
+    /// Since when the log writer is busy with what it took, if it is.
+    writing_since: Option<Instant>,
     /// A leader's, while it passes its leadership on.
     hand_over: Option<HandOver>,
     /// Somebody knows that this peer was removed from the cluster.
@@ -199,6 +202,7 @@ impl Rules {
             uncommitted_bytes: 0,
             gather: Gather::new(options.linger, now),
             space: Space::default(),
+            writing_since: None,
             hand_over: None,
             told_of_removal: false,
             wake: Wake::default(),
@@ -266,10 +270,14 @@ impl Rules {
             self.gather.taken(self.log.last().index);
             self.wake.entries_to_send |= self.is_leader();
         }
-        match work {
+        let due = match work {
             Some(work) => Due::Now(work),
             None => self.space.look_due(now, || self.mutations.take_again()),
+        };
+        if matches!(due, Due::Now(_)) {
+            self.writing_since = Some(now);
         }
+        due
     }
 
     /// Durable state is in memory: there are no syncs to share.
@@ -294,6 +302,7 @@ impl Rules {
         written: Written,
         now: Instant,
     ) {
+        self.writing_since = None;
         match written.reach {
             Reach::All => self.mutations.on_durable(through),
             Reach::HardState => self.mutations.on_hard_state_durable(through),

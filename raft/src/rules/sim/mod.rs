@@ -8,9 +8,11 @@
 
 mod check;
 mod faults;
+mod links;
 mod members;
 mod network;
 mod peer;
+mod stalls;
 mod world;
 
 use self::world::World;

@@ -73,6 +73,8 @@ pub(super) struct World {
     pub(super) cut: Vec<(PeerId, PeerId)>,
     /// How many peers the cluster began with; later ones start without a configuration.
     pub(super) founders: u64,
+    /// Until when a disk finishes nothing.
+    stalled: BTreeMap<PeerId, Instant>,
     pub(super) members_change: bool,
     pub(super) healed: bool,
     /// Calls whose outcome was delivered already: the first one counts.
@@ -102,6 +104,7 @@ impl World {
             peers: ids.clone().map(|id| (id, SimPeer::new())).collect(),
             cut: Vec::new(),
             founders: size,
+            stalled: BTreeMap::new(),
             members_change: false,
             healed: false,
             answered: std::collections::BTreeSet::new(),
@@ -312,8 +315,15 @@ impl World {
         }
         let stalls = !self.healed && self.chance(2);
         let takes_us = if stalls { self.below(900_000) } else { 100 + self.below(5_000) };
-        self.schedule(Duration::from_micros(takes_us), Event::Written { peer: id, life });
+        let until = self.stalled.get(&id).map_or(now, |&until| until.max(now));
+        let after = until - now + Duration::from_micros(takes_us);
+        self.schedule(after, Event::Written { peer: id, life });
         None
+    }
+
+    /// What its disk begins from now on is not finished for as long.
+    pub(super) fn stall(&mut self, id: PeerId, lasts: Duration) {
+        self.stalled.insert(id, self.now + lasts);
     }
 
     pub(super) fn finish_write(&mut self, id: PeerId) {
