@@ -132,6 +132,36 @@ pub(super) fn member_leaves() {
     told.check();
 }
 
+/// The leader passes its leadership on while a command comes, and perhaps is killed meanwhile.
+pub(super) fn hands_over(with_kill: bool) {
+    let pair = Pair::start();
+    let leader = pair.leader();
+    let told = Told::default();
+    let prompt = Prompt::begin();
+    let caller = thread::spawn({
+        let (leader, tell) = (leader.clone(), told.expect());
+        move || leader.submit_with(&Append(1), |_| tell())
+    });
+    let old = leader.status().id;
+    let hand_over = thread::spawn({
+        let leader = leader.clone();
+        move || leader.raft().hand_over(NEVER)
+    });
+    if with_kill {
+        leader.kill();
+    }
+    let outcome = hand_over.join().expect("whoever asked");
+    if !with_kill && !model::deadlines_come_early() {
+        assert_ne!(outcome, Ok(old));
+        outcome.expect("the other is there");
+        prompt.end();
+    }
+    caller.join().expect("a caller");
+    drop(leader);
+    pair.end();
+    told.check();
+}
+
 /// One is killed while the other works on.
 pub(super) fn one_is_killed() {
     let pair = Pair::start();
@@ -165,6 +195,12 @@ fn two_peers_serve_callers() {
 #[test]
 fn a_member_leaves() {
     explore(SCHEDULES / 3, member_leaves);
+}
+
+#[test]
+fn a_leader_hands_over() {
+    explore(SCHEDULES / 3, || hands_over(false));
+    explore(SCHEDULES / 3, || hands_over(true));
 }
 
 #[test]
