@@ -8,6 +8,7 @@ use std::time::Instant;
 use redis::Commands;
 
 use super::*;
+use crate::op::ANSWER_BYTES_MAX;
 
 struct Port {
     store: Arc<TestStore>,
@@ -249,6 +250,44 @@ fn what_many_ask_at_a_time_is_few_requests() {
     let requests = port.store.state.lock().requests.clone();
     assert_eq!(requests.iter().sum::<usize>(), 120);
     assert!(requests.len() < 30, "{requests:?}");
+}
+
+#[test]
+fn the_limit_of_answers_does_not_show_through_company() {
+    const CLIENTS: usize = 20;
+    let port = Port::open(RespOptions { threads: 1, ..RespOptions::default() }, None);
+    let mut streams: Vec<TcpStream> = (0..CLIENTS).map(|_| port.dial()).collect();
+    let len = crate::VALUE_BYTES_MAX;
+    let value = "x".repeat(len);
+    let set = format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${len}\r\n{value}\r\n");
+    ask(&mut streams[0], &set, "+OK\r\n");
+    // What comes while these are on their way goes together.
+    port.store.state.lock().delay = Some(Duration::from_millis(300));
+    let (asks, replies) = ("GET none\r\nGET k\r\n", format!("$-1\r\n${len}\r\n{value}\r\n"));
+    for stream in &mut streams {
+        stream.write_all(asks.as_bytes()).unwrap();
+    }
+    for stream in &mut streams {
+        ask(stream, "", &replies);
+    }
+    let state = port.store.state.lock();
+    let largest = state.requests.iter().max().copied();
+    assert!(largest > Some(2 * ANSWER_BYTES_MAX / len), "none was too large: {:?}", state.requests);
+}
+
+#[test]
+fn a_transaction_that_reads_sees_one_state_and_travels_alone() {
+    let port = Port::open(RespOptions { threads: 1, ..RespOptions::default() }, None);
+    let mut streams: Vec<TcpStream> = (0..10).map(|_| port.dial()).collect();
+    port.store.state.lock().delay = Some(Duration::from_millis(100));
+    for stream in &mut streams {
+        stream.write_all(b"MULTI\r\nGET a\r\nSTRLEN a\r\nGET b\r\nEXEC\r\n").unwrap();
+    }
+    let queued = "+QUEUED\r\n".repeat(3);
+    for stream in &mut streams {
+        ask(stream, "", &format!("+OK\r\n{queued}*3\r\n$-1\r\n:0\r\n$-1\r\n"));
+    }
+    assert_eq!(port.store.state.lock().requests, [3; 10]);
 }
 
 #[test]
