@@ -20,6 +20,7 @@ pub(crate) const WINDOW: u64 = 1024;
 
 /// Gives out numbers.
 pub(crate) struct Numbering {
+    /// Taken after that of the desk, where both are.
     state: Mutex<State>,
 }
 

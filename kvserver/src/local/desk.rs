@@ -63,6 +63,7 @@ pub(super) enum Admitted {
 
 /// All requests that have not ended.
 pub(crate) struct Desk {
+    /// Taken before that of the numbering, where both are.
     state: Mutex<State>,
     /// Predicate: there is news, or a moment to wake at that is earlier than `wakes_at`, or the desk
     /// is closing. Waited for by the keeper alone.

@@ -18,6 +18,7 @@ use super::reply::{Protocol, Reply, Writer};
 use super::run::{AskedRun, Run};
 use super::table::{self, Handler, Spec, Special};
 use super::transaction::{AskedTransaction, Transaction};
+use super::{special, unknown};
 use crate::error::ExecuteError;
 use crate::op::Answer;
 
@@ -221,7 +222,7 @@ impl Conversation {
                 if let Some(transaction) = &mut self.state.transaction {
                     transaction.spoil();
                 }
-                self.state.closing = is_http(&words[0]);
+                self.state.closing = unknown::is_http(&words[0]);
                 return self.reply(&Reply::Error(refusal), out);
             }
         };
@@ -262,52 +263,15 @@ impl Conversation {
         }
         let reply = match spec.handler {
             Handler::Special(Special::Exec) => return self.exec(out),
-            Handler::Special(special) => self.special(special),
-            Handler::Local(answer) => {
-                answer(&mut Context { front: &self.front, state: &mut self.state }, words)
-            }
+            Handler::Special(special) => special::answer(&mut self.context(), special),
+            Handler::Local(answer) => answer(&mut self.context(), words),
             Handler::Data(_) => unreachable!("outside a transaction these are run"),
         };
         self.reply(&reply, out)
     }
 
-    fn special(&mut self, special: Special) -> Reply {
-        let transaction = &mut self.state.transaction;
-        match special {
-            Special::Multi if transaction.is_some() => {
-                Reply::error("MULTI calls can not be nested")
-            }
-            Special::Multi => {
-                *transaction = Some(Transaction::default());
-                Reply::ok()
-            }
-            Special::Discard => match transaction.take() {
-                Some(_) => Reply::ok(),
-                None => Reply::error("DISCARD without MULTI"),
-            },
-            Special::Watch if transaction.is_some() => {
-                Reply::error("WATCH inside MULTI is not allowed")
-            }
-            Special::Watch => {
-                Reply::error("WATCH is not supported; use SET key value IFEQ old-value")
-            }
-            Special::Quit => {
-                self.state.closing = true;
-                Reply::ok()
-            }
-            Special::Reset => {
-                *transaction = None;
-                self.state.protocol = Protocol::Resp2;
-                self.state.mute = Mute::No;
-                self.state.authenticated = self.front.options.password.is_none();
-                self.state.client.update(|about| {
-                    about.name.clear();
-                    about.protocol = Protocol::Resp2;
-                });
-                Reply::status("RESET")
-            }
-            Special::Exec => unreachable!("it writes its own replies"),
-        }
+    fn context(&mut self) -> Context<'_> {
+        Context { front: &self.front, state: &mut self.state }
     }
 
     fn exec(&mut self, out: &mut Vec<u8>) -> Option<Ask> {
@@ -329,7 +293,7 @@ impl Conversation {
 
     /// The command these words name, if this client may give it now.
     fn look_up(&self, words: &Words) -> Result<&'static Spec, String> {
-        let Some(spec) = table::find(&words[0]) else { return Err(unknown_command(words)) };
+        let Some(spec) = table::find(&words[0]) else { return Err(unknown::refusal(words)) };
         if !spec.takes(words.len()) {
             return Err(wrong_number(spec.name));
         }
@@ -391,30 +355,4 @@ impl Drop for Conversation {
 
 fn parse_limits(authenticated: bool) -> ParseLimits {
     if authenticated { ParseLimits::NORMAL } else { ParseLimits::UNAUTHENTICATED }
-}
-
-/// Whether this is the beginning of a line of HTTP: a web page that talks to a port it should not
-/// know. What follows may look like commands.
-fn is_http(name: &[u8]) -> bool {
-    name.eq_ignore_ascii_case(b"POST") || name.eq_ignore_ascii_case(b"Host:")
-}
-
-/// The usual text, which clients look for: with the beginnings of the arguments.
-fn unknown_command(words: &Words) -> String {
-    const SHOWN_MAX: usize = 128;
-    let show = |word: &[u8]| {
-        let word = &word[..word.len().min(SHOWN_MAX)];
-        String::from_utf8_lossy(word).into_owned()
-    };
-    let mut text = format!("ERR unknown command '{}', with args beginning with: ", show(&words[0]));
-    let mut shown = 0;
-    for word in &words[1..] {
-        if shown >= SHOWN_MAX {
-            break;
-        }
-        let argument = format!("'{}' ", show(&word[..word.len().min(SHOWN_MAX - shown)]));
-        shown += argument.len();
-        text.push_str(&argument);
-    }
-    text
 }

@@ -11,10 +11,11 @@
 //!
 //! The layers, from the bytes up: `parse` (with `inline`) makes commands of bytes, and `reply` bytes
 //! of replies. `table` lists the commands: those on data are planned by `data_commands`, the others
-//! are answered by `handshake`, `client_command`, `cluster`, `command`, `config`, `info`, `raft`. A
-//! `conversation` takes bytes and gives bytes and questions to the store (`ask`), with `run` bundling
-//! what was pipelined and `transaction` what is between `MULTI` and `EXEC`; it knows no socket and
-//! never waits. [`Connection`] is one for those who may.
+//! are answered by `handshake`, `client_command`, `cluster`, `command`, `config`, `info`, `raft`,
+//! `special`, and those that are not known by `unknown`. A `conversation` takes bytes and gives bytes
+//! and questions to the store (`ask`), with `run` bundling what was pipelined and `transaction` what
+//! is between `MULTI` and `EXEC`; it knows no socket and never waits. [`Connection`] is one for those
+//! who may.
 //!
 //! `listener` accepts connections and deals them out to a few threads. Each has a `switchboard` of
 //! many connections, which are a `wire` each and served by its `host`; it sleeps on the `poller`, and
@@ -45,11 +46,13 @@ mod poller;
 mod raft;
 mod reply;
 mod run;
+mod special;
 mod switchboard;
 mod table;
 #[cfg(test)]
 mod tests;
 mod transaction;
+mod unknown;
 mod wire;
 
 pub use connection::{Connection, Flow};

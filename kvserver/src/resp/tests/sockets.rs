@@ -263,7 +263,7 @@ fn the_limit_of_answers_does_not_show_through_company() {
     ask(&mut streams[0], &set, "+OK\r\n");
     // What comes while these are on their way goes together.
     port.store.state.lock().delay = Some(Duration::from_millis(300));
-    let (asks, replies) = ("GET none\r\nGET k\r\n", format!("$-1\r\n${len}\r\n{value}\r\n"));
+    let (asks, replies) = ("GET k\r\nGET none\r\n", format!("${len}\r\n{value}\r\n$-1\r\n"));
     for stream in &mut streams {
         stream.write_all(asks.as_bytes()).unwrap();
     }
