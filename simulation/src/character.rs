@@ -48,6 +48,8 @@ pub(crate) struct Character {
     pub(crate) dead_disks_max: usize,
     /// The longest pause between two changes of the members, if they ever change.
     pub(crate) changes_gap: Option<Duration>,
+    /// Whether who asks for one waits at that node until it is done, instead of asking again.
+    pub(crate) changes_wait: bool,
     /// How many voters are most often asked for. Changes are the most dangerous where an even number
     /// votes: half of them are no majority, and one voter less makes it one.
     pub(crate) voters_aimed: usize,
@@ -95,6 +97,7 @@ impl Character {
             },
             dead_disks_max: if disks_die { (size as usize - 1) / 2 } else { 0 },
             changes_gap,
+            changes_wait: random.chance(500),
             voters_aimed: random.pick(&[3, 4, 4]),
             eager: random.pick(&[0, 400, 900]),
             strikes: random.pick(&[0, 300, 800]),

@@ -20,6 +20,7 @@ mod healing;
 mod invariant;
 mod log_check;
 mod majority;
+mod member_check;
 mod message_check;
 mod mistake;
 mod network;

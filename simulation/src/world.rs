@@ -207,6 +207,7 @@ impl World {
                 Output::Answer { reply_to, reply } => self.answer(node, reply_to, reply),
                 Output::Silence { reply_to } => self.keep_silent(node, reply_to),
                 Output::Write => self.begin_write(node),
+                Output::Changed { number, result } => self.change_ends(node, number, result),
                 Output::Removed => return self.peer_leaves(node),
             }
         }

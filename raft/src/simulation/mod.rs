@@ -58,6 +58,13 @@ pub enum Output {
     },
     /// The log writer has something to write: [`Peer::finish_write`] does it.
     Write,
+    /// What came of [`Peer::change_members`].
+    Changed {
+        /// The number given there.
+        number: u64,
+        /// As [`crate::Raft::change_membership`] returns it.
+        result: Result<Configuration, ChangeError>,
+    },
     /// The peer was removed from its cluster and stops: nothing is left but to drop it.
     Removed,
 }
@@ -86,6 +93,14 @@ enum Sent {
     TimeoutNow(Term),
 }
 
+/// A change of members that somebody waits for.
+#[derive(Debug)]
+struct WaitingChange {
+    number: u64,
+    change: Change,
+    until: Instant,
+}
+
 /// How a simulated peer runs.
 #[derive(Clone, Debug)]
 pub struct PeerOptions {
@@ -112,6 +127,8 @@ pub struct Peer<M: StateMachine> {
     calls: BTreeMap<u64, (PeerId, Sent)>,
     next_call: u64,
     threads: BTreeMap<Thread, Sleeping>,
+    /// The change that a thread of the caller waits for.
+    change: Option<WaitingChange>,
     /// The members thread has seen that this peer was removed.
     is_removed: bool,
     order: u64,
@@ -140,6 +157,7 @@ impl<M: StateMachine> Peer<M> {
         let mut peer = Self {
             applied: rules.last_applied(),
             threads: work::threads(rules.other_members().into_keys()),
+            change: None,
             is_removed: false,
             rules,
             stage: persister.snapshot_stage(),
@@ -249,6 +267,14 @@ impl<M: StateMachine> Peer<M> {
         let state = self.rules.pursue(change, now);
         self.settle(now);
         state
+    }
+
+    /// As [`crate::Raft::change_membership`], but that whoever asks later takes the place of who waits,
+    /// and that nothing comes of it after `until`.
+    pub fn change_members(&mut self, number: u64, change: Change, until: Instant, now: Instant) {
+        self.change = Some(WaitingChange { number, change, until });
+        self.set(Thread::Changer, Sleeping::Ready);
+        self.settle(now);
     }
 
     /// As [`crate::Raft::hand_over`], but for the waiting. Whether there is a successor.

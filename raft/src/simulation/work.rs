@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use super::{Output, Peer, Request, Sent};
+use super::{Output, Peer, Request, Sent, WaitingChange};
+use crate::change::{ChangeError, ChangeState};
+use crate::configuration::Configuration;
 use crate::machine::StateMachine;
 use crate::mutation::AfterDurable;
 use crate::rules::{ApplyWork, Due, VoteRound, Wake};
@@ -16,6 +18,8 @@ pub(super) enum Thread {
     Writer,
     Applier,
     Members,
+    /// Whoever called and waits for a change of members.
+    Changer,
     To(PeerId),
 }
 
@@ -26,7 +30,7 @@ impl Thread {
             Self::Election => wake.election,
             Self::Writer => wake.log_writer,
             Self::Applier => wake.committed,
-            Self::Members => wake.members,
+            Self::Members | Self::Changer => wake.members,
             Self::To(_) => wake.entries_to_send,
         }
     }
@@ -62,7 +66,7 @@ impl Sleeping {
 
 /// The threads of a peer that feeds `others`, about to run.
 pub(super) fn threads(others: impl Iterator<Item = PeerId>) -> BTreeMap<Thread, Sleeping> {
-    [Thread::Election, Thread::Writer, Thread::Applier, Thread::Members]
+    [Thread::Election, Thread::Writer, Thread::Applier, Thread::Members, Thread::Changer]
         .into_iter()
         .chain(others.map(Thread::To))
         .map(|thread| (thread, Sleeping::Ready))
@@ -129,6 +133,14 @@ impl<M: StateMachine> Peer<M> {
                     None => {}
                 }
             }
+            Thread::Changer => {
+                let due = self.change_due(now);
+                if let Some(result) = self.found(thread, due, now)
+                    && let Some(WaitingChange { number, .. }) = self.change.take()
+                {
+                    self.outputs.push(Output::Changed { number, result });
+                }
+            }
             Thread::To(peer) => {
                 let due = self.rules.replication_due(peer, now);
                 if let Some(send) = self.found(thread, due, now) {
@@ -136,6 +148,17 @@ impl<M: StateMachine> Peer<M> {
                     self.call(peer, request, sent);
                 }
             }
+        }
+    }
+
+    /// Whether the change that is waited for is made, or never will be.
+    fn change_due(&mut self, now: Instant) -> Due<Result<Configuration, ChangeError>> {
+        self.change.take_if(|waiting| waiting.until <= now);
+        let Some(WaitingChange { change, until, .. }) = &self.change else { return Due::WhenWoken };
+        match self.rules.pursue(change, now) {
+            Ok(ChangeState::Done(configuration)) => Due::Now(Ok(configuration)),
+            Ok(_) => Due::At(*until),
+            Err(error) => Due::Now(Err(error)),
         }
     }
 
