@@ -11,7 +11,8 @@ use super::workload::Kind;
 
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
-const READ_BYTES: usize = 64 << 10;
+/// There is room for so many bytes, and for more once an answer is longer.
+const ROOM_BYTES: usize = 4 << 10;
 
 /// A request that is not answered.
 #[derive(Clone, Copy, Debug)]
@@ -30,9 +31,10 @@ pub(super) struct Pending {
 pub(super) struct Connection {
     pub(super) stream: TcpStream,
     protocol: Box<dyn Protocol>,
+    /// Room for what comes: what has been understood, what has not, and what is free.
     input: Vec<u8>,
-    /// How much of it has been understood.
     understood: usize,
+    received: usize,
     output: Vec<u8>,
     /// How much of it has been sent.
     sent: usize,
@@ -52,8 +54,9 @@ impl Connection {
         Ok(Self {
             stream,
             protocol,
-            input: Vec::new(),
+            input: vec![0; ROOM_BYTES],
             understood: 0,
+            received: 0,
             output,
             sent: 0,
             waits_for_room: false,
@@ -85,15 +88,18 @@ impl Connection {
 
     /// Takes what has come, once.
     pub(super) fn receive(&mut self) -> io::Result<()> {
-        self.input.drain(..self.understood);
+        self.input.copy_within(self.understood..self.received, 0);
+        self.received -= self.understood;
         self.understood = 0;
-        let before = self.input.len();
-        self.input.resize(before + READ_BYTES, 0);
-        let read = self.stream.read(&mut self.input[before..]);
-        self.input.truncate(before + read.as_ref().copied().unwrap_or(0));
-        match read {
+        if self.received == self.input.len() {
+            self.input.resize(self.received * 2, 0);
+        }
+        match self.stream.read(&mut self.input[self.received..]) {
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(_) => Ok(()),
+            Ok(bytes) => {
+                self.received += bytes;
+                Ok(())
+            }
             Err(error) => match error.kind() {
                 io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(()),
                 _ => Err(error),
@@ -104,7 +110,7 @@ impl Connection {
     /// The next answer in what has come, and the request it is to.
     pub(super) fn next_answer(&mut self) -> Result<Option<(Pending, Answer)>, String> {
         loop {
-            let rest = &self.input[self.understood..];
+            let rest = &self.input[self.understood..self.received];
             match self.protocol.hear(rest, &mut self.output)? {
                 Heard::Part => return Ok(None),
                 Heard::Whole { bytes, answer } => {

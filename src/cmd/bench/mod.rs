@@ -23,6 +23,7 @@ use anyhow::{Context as _, ensure};
 
 use self::protocol::Speak;
 use self::workload::Workload;
+use super::open_files;
 
 /// The most requests a client may have under way.
 const PIPELINE_MAX: u64 = 1024;
@@ -98,6 +99,7 @@ struct Plan {
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let plan = plan(args)?;
     let workload = Workload::new(args)?;
+    open_files::make_room_for(plan.clients);
     let outcome = driver::run(&plan, workload)?;
     if let Some(path) = &args.csv {
         let written = std::fs::write(path, report::csv(&outcome));

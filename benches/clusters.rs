@@ -1,0 +1,94 @@
+//! Whole clusters on this machine, beside etcd if it is installed, by the same load (`oarlock bench`).
+//!
+//! `cargo bench --bench clusters -- [puts|pings|latency|shapes|failover …] [--rounds N] [--write] [--test]`
+//!
+//! The systems take turns of some seconds, and each figure is the median of the rounds (5). Load and
+//! servers share the machine. `--write` puts the tables in `docs/performance.md`, between the two
+//! lines that mark their place; `--test` runs everything once, in small. Data goes below `target/`;
+//! `OARLOCK_BENCH_DIR` moves it to the disk that is to be measured.
+
+#[path = "clusters/failover.rs"]
+mod failover;
+#[path = "clusters/load.rs"]
+mod load;
+#[path = "clusters/nodes.rs"]
+mod nodes;
+#[path = "clusters/shapes.rs"]
+mod shapes;
+#[path = "clusters/versus.rs"]
+mod versus;
+
+use std::path::{Path, PathBuf};
+
+/// Where in the document the tables stand.
+const BEGIN: &str = "<!-- tables of benches/clusters: begin -->\n";
+const END: &str = "<!-- tables of benches/clusters: end -->\n";
+
+/// A part: its name, and what makes its table.
+type Part = (&'static str, fn(&Plan) -> String);
+
+const PARTS: [Part; 5] = [
+    ("puts", versus::puts_and_gets),
+    ("pings", shapes::pings_and_pipelines),
+    ("latency", shapes::latency_at_half_the_peak),
+    ("shapes", shapes::values_and_sizes),
+    ("failover", failover::pauses),
+];
+
+/// What the command line asked for.
+pub(crate) struct Plan {
+    /// Everything once and in small, to see that it runs.
+    pub(crate) is_test: bool,
+    pub(crate) rounds: usize,
+    /// How long one measurement takes, in seconds.
+    pub(crate) seconds: f64,
+    /// Where data goes.
+    pub(crate) dir: PathBuf,
+}
+
+fn main() {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let has = |flag: &str| words.iter().any(|word| word == flag);
+    let is_test = has("--test");
+    let rounds = words.iter().position(|word| word == "--rounds").map(|at| {
+        let number = words.get(at + 1).and_then(|word| word.parse().ok());
+        number.expect("--rounds takes a number")
+    });
+    let parent = std::env::var_os("OARLOCK_BENCH_DIR").map(PathBuf::from);
+    let parent = parent.unwrap_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")));
+    let dir = tempfile::tempdir_in(parent).expect("a folder for data");
+    let plan = Plan {
+        is_test,
+        rounds: if is_test { 1 } else { rounds.unwrap_or(5) },
+        seconds: if is_test { 0.3 } else { 3.0 },
+        dir: dir.path().to_owned(),
+    };
+    let named = PARTS.iter().any(|(name, _)| has(name));
+    let mut tables = String::new();
+    for (name, run) in PARTS {
+        if !named || has(name) {
+            let table = run(&plan);
+            println!("{table}");
+            tables.push_str(&table);
+            tables.push('\n');
+        }
+    }
+    if has("--write") {
+        write(&tables);
+    }
+}
+
+fn write(tables: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/performance.md");
+    let text = std::fs::read_to_string(&path).expect("the document is there");
+    let (before, rest) = text.split_once(BEGIN).expect("the document has a place for tables");
+    let (_, after) = rest.split_once(END).expect("the place has an end");
+    let text = format!("{before}{BEGIN}\n{tables}{END}{after}");
+    std::fs::write(&path, text).expect("the document can be written");
+}
+
+/// The value in the middle.
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}

@@ -1,0 +1,177 @@
+//! Clusters of processes: Oarlock's and etcd's.
+
+use std::fs::OpenOptions;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a cluster may take to answer.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// Whose nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum System {
+    Oarlock,
+    Etcd,
+}
+
+impl System {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Oarlock => "Oarlock",
+            Self::Etcd => "etcd",
+        }
+    }
+
+    /// The version that is installed, if it is.
+    pub(crate) fn version(self) -> Option<String> {
+        let (program, flag) = match self {
+            Self::Oarlock => (env!("CARGO_BIN_EXE_oarlock"), "--version"),
+            Self::Etcd => ("etcd", "--version"),
+        };
+        let output = Command::new(program).arg(flag).output().ok()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        Some(text.lines().next()?.replace("etcd Version: ", "etcd "))
+            .filter(|_| output.status.success())
+    }
+}
+
+/// A running cluster; killed with this value.
+pub(crate) struct Nodes {
+    pub(crate) system: System,
+    dir: PathBuf,
+    clients: Vec<u16>,
+    peers: Vec<u16>,
+    children: Vec<Option<Child>>,
+}
+
+impl Nodes {
+    /// Starts a new cluster of `size` nodes, and waits until it answers.
+    pub(crate) fn start(system: System, size: usize, dir: &Path) -> Self {
+        let mut ports = free_ports(size * 2);
+        let peers = ports.split_off(size);
+        let dir = dir.join(format!("{}-{}", system.name(), ports[0]));
+        std::fs::create_dir_all(&dir).expect("a folder for data");
+        let children = (0..size).map(|_| None).collect();
+        let mut nodes = Self { system, dir, clients: ports, peers, children };
+        (0..size).for_each(|node| nodes.start_node(node));
+        nodes.wait_until_ready();
+        nodes
+    }
+
+    /// Starts a node, for the first time or again.
+    pub(crate) fn start_node(&mut self, node: usize) {
+        let mut command = match self.system {
+            System::Oarlock => self.oarlock(node),
+            System::Etcd => self.etcd(node),
+        };
+        let path = self.dir.join(format!("{node}.log"));
+        let log = OpenOptions::new().create(true).append(true).open(path).expect("a log");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        self.children[node] = Some(command.spawn().expect("it is installed"));
+    }
+
+    fn oarlock(&self, node: usize) -> Command {
+        let address = |port: u16| format!("127.0.0.1:{port}");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_oarlock"));
+        command.args(["serve", "--id", &(node + 1).to_string(), "--dir"]);
+        command.arg(self.dir.join(node.to_string()));
+        command.args(["--client-addr", &address(self.clients[node])]);
+        command.args(["--peer-addr", &address(self.peers[node])]);
+        for other in (0..self.peers.len()).filter(|&other| other != node) {
+            command.args(["--peer", &format!("{}={}", other + 1, address(self.peers[other]))]);
+        }
+        command
+    }
+
+    fn etcd(&self, node: usize) -> Command {
+        let url = |port: u16| format!("http://127.0.0.1:{port}");
+        let member = |(node, &port): (usize, &u16)| format!("m{node}={}", url(port));
+        let all: Vec<_> = self.peers.iter().enumerate().map(member).collect();
+        let (client, peer) = (url(self.clients[node]), url(self.peers[node]));
+        let mut command = Command::new("etcd");
+        command.args(["--name", &format!("m{node}"), "--log-level", "error", "--data-dir"]);
+        command.arg(self.dir.join(node.to_string()));
+        command.args(["--listen-client-urls", &client, "--advertise-client-urls", &client]);
+        command.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
+        command.args(["--initial-cluster", &all.join(","), "--initial-cluster-state", "new"]);
+        command
+    }
+
+    fn wait_until_ready(&self) {
+        let deadline = Instant::now() + READY_WITHIN;
+        let flags = ["--seconds", "0.05", "--warmup", "0", "--clients", "3"];
+        while crate::load::run(self, &flags).is_none() {
+            assert!(Instant::now() < deadline, "{:?} does not answer", self.system);
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Where clients connect.
+    pub(crate) fn addrs(&self) -> impl Iterator<Item = String> + '_ {
+        self.clients.iter().map(|port| format!("127.0.0.1:{port}"))
+    }
+
+    /// Processor time that all nodes have used.
+    pub(crate) fn cpu(&self) -> Duration {
+        self.children.iter().flatten().map(|child| cpu_of(child.id())).sum()
+    }
+
+    /// Which node leads, by the account of any of Oarlock's.
+    pub(crate) fn leader(&self) -> usize {
+        let deadline = Instant::now() + READY_WITHIN;
+        loop {
+            let leads = self.addrs().find_map(|addr| {
+                let status = Command::new(env!("CARGO_BIN_EXE_oarlock"))
+                    .args(["status", "--json", "--addr", &addr])
+                    .output()
+                    .ok()?;
+                let status: serde_json::Value = serde_json::from_slice(&status.stdout).ok()?;
+                let leader = status["members"]
+                    .as_array()?
+                    .iter()
+                    .find(|member| member["status"]["role"] == "leader")?;
+                leader["id"].as_u64()
+            });
+            if let Some(id) = leads {
+                return id as usize - 1;
+            }
+            assert!(Instant::now() < deadline, "nobody leads");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Sends a node a signal, by its name, and waits for its end.
+    pub(crate) fn end(&mut self, node: usize, signal: rustix::process::Signal) {
+        let mut child = self.children[node].take().expect("it runs");
+        rustix::process::kill_process(rustix::process::Pid::from_child(&child), signal)
+            .expect("it is ours");
+        child.wait().expect("it is ours");
+    }
+}
+
+impl Drop for Nodes {
+    fn drop(&mut self) {
+        for child in self.children.iter_mut().flatten() {
+            // One that has ended by itself is what we want.
+            _ = child.kill();
+            _ = child.wait();
+        }
+        _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+fn free_ports(count: usize) -> Vec<u16> {
+    let listeners: Vec<_> =
+        (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+    listeners.iter().map(|listener| listener.local_addr().expect("bound").port()).collect()
+}
+
+/// The system counts in hundredths of a second: fields 14 and 15 of `stat`, behind the name.
+fn cpu_of(pid: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+    let ticks = fields.split_whitespace().skip(11).take(2).filter_map(|f| f.parse::<u64>().ok());
+    Duration::from_millis(ticks.sum::<u64>() * 10)
+}
