@@ -131,7 +131,7 @@ impl Nodes {
                 let leader = status["members"]
                     .as_array()?
                     .iter()
-                    .find(|member| member["status"]["role"] == "leader")?;
+                    .find(|member| member["status"]["role"] == "Leader")?;
                 leader["id"].as_u64()
             });
             if let Some(id) = leads {

@@ -15,6 +15,7 @@ fn rounds(plan: &Plan, nodes: &Nodes, flags: &[&str]) -> Vec<Figures> {
 /// Gets beside mere pings, and pipelined puts beside single ones.
 pub(crate) fn pings_and_pipelines(plan: &Plan) -> String {
     let nodes = Nodes::start(System::Oarlock, 3, &plan.dir);
+    let crowd = if plan.is_test { "200" } else { "2000" };
     let mut table = "### Connections and pipelines\n\n\
                      A `PING` is answered by the node it comes to; the rest as above.\n\n\
                      | load | per second |\n|---|---|\n"
@@ -29,7 +30,7 @@ pub(crate) fn pings_and_pipelines(plan: &Plan) -> String {
             "get",
             &["--clients", "16", "--pipeline", "16", "--reads", "100", "--keys", "1000"],
         ),
-        ("put, 2,000 clients", "set", &["--clients", "2000"]),
+        (&format!("put, {crowd} clients"), "set", &["--clients", crowd]),
     ] {
         let figures = rounds(plan, &nodes, flags);
         _ = writeln!(table, "| {name} | {:.0} |", of(&figures, |f| f.per_second(kind)));
