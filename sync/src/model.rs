@@ -62,18 +62,26 @@ pub fn pause() {
 /// Runs `body` under `schedules` schedules, or as many as the environment says, or under the one it
 /// says. Panics as `body` does under the first that fails, having printed how to replay it.
 pub fn explore(schedules: usize, body: impl Fn() + Send + Sync + 'static) {
-    let body = Arc::new(body);
+    apart(move || explore_here(schedules, &Arc::new(body)));
+}
+
+/// Runs `job` on a thread of the system's of its own: one whose execution failed is good for no other.
+fn apart<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> T {
+    std::thread::spawn(job).join().unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+fn explore_here<F: Fn() + Send + Sync + 'static>(schedules: usize, body: &Arc<F>) {
     if let Ok(schedule) = std::env::var(REPLAY_VARIABLE) {
         let early = schedule.strip_prefix(EARLY_PREFIX);
         EARLY.set(early.is_some());
         let schedule: String = early.unwrap_or(&schedule).split_whitespace().collect();
-        run(ReplayScheduler::new_from_encoded(&schedule), FailurePersistence::None, &body);
+        run(ReplayScheduler::new_from_encoded(&schedule), FailurePersistence::None, body);
         return;
     }
     let schedules = number(SCHEDULES_VARIABLE).map_or(schedules, |n| n as usize);
     for kind in KINDS {
         let outcome = catch_unwind(AssertUnwindSafe(|| {
-            run_kind(kind, schedules.div_ceil(KINDS.len()), FailurePersistence::Print, &body);
+            run_kind(kind, schedules.div_ceil(KINDS.len()), FailurePersistence::Print, body);
         }));
         if let Err(panic) = outcome {
             let prefix = if EARLY.get() { EARLY_PREFIX } else { "" };
@@ -101,7 +109,14 @@ pub fn find(
     schedules: usize,
     body: impl Fn() + Send + Sync + 'static,
 ) -> Option<Found> {
-    let body = Arc::new(body);
+    apart(move || find_here(mistake, schedules, &Arc::new(body)))
+}
+
+fn find_here<F: Fn() + Send + Sync + 'static>(
+    mistake: &'static str,
+    schedules: usize,
+    body: &Arc<F>,
+) -> Option<Found> {
     PLANTED.set(Some(mistake));
     let mut tried = 0;
     // The kinds take turns, a few schedules each, so that none has to wait for the others.
@@ -111,13 +126,12 @@ pub fn find(
         let kind = Kind { turn: turn / KINDS.len() as u64, ..KINDS[turn as usize % KINDS.len()] };
         let count = 8 << (turn / 8).min(6);
         let outcome = catch_unwind(AssertUnwindSafe(|| {
-            run_kind(kind, count, FailurePersistence::None, &body);
+            run_kind(kind, count, FailurePersistence::None, body);
         }));
         tried += take_executions();
         found = outcome.err().map(|panic| Found { schedules: tried, message: text_of(&*panic) });
         turn += 1;
     }
-    PLANTED.set(None);
     found
 }
 

@@ -116,6 +116,9 @@ impl Condvar {
 
     /// Returns whether a notification ended it.
     fn sleep<T>(&self, guard: &mut MutexGuard<'_, T>, deadline: Option<Instant>) -> bool {
+        // Others may run between the look at the predicate and this: who notifies without having
+        // held the mutex is missed.
+        shuttle::thread::sleep(Duration::ZERO);
         let wake = shuttle::sync::Condvar::new();
         let waiter = Arc::new(Waiter { wake, notified: AtomicBool::new(false) });
         self.waiters().push(Arc::clone(&waiter));

@@ -12,10 +12,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use oarlock_sync::thread::{self, JoinHandle};
+use oarlock_sync::{Condvar, Mutex, MutexGuard, now, planted};
 
 use super::files::{File, Files};
 use super::segment::Filling;
@@ -77,6 +77,19 @@ struct State {
     is_over: bool,
 }
 
+impl State {
+    /// Gives up the spares that need not be kept: they are missing from now on, for want of space.
+    fn give_up_ready(&mut self) -> VecDeque<(String, File)> {
+        let kept = self.kept.min(self.ready.len());
+        let given_up = self.ready.split_off(kept);
+        self.missing += given_up.len();
+        if self.missing > 0 {
+            self.short = Some(now());
+        }
+        given_up
+    }
+}
+
 impl Spares {
     /// Spares of `file_bytes` bytes. Nothing is made before it is asked for.
     pub(crate) fn new(files: Arc<Files>, file_bytes: u64) -> Self {
@@ -110,7 +123,7 @@ impl Spares {
         self.shared.changed.notify_all();
         if self.thread.is_none() {
             let shared = Arc::clone(&self.shared);
-            let thread = std::thread::Builder::new().name("oarlock-spare".to_owned());
+            let thread = thread::Builder::new().name("oarlock-spare".to_owned());
             match thread.spawn(move || shared.run()) {
                 Ok(thread) => self.thread = Some(thread),
                 Err(error) => {
@@ -184,7 +197,8 @@ impl Drop for Spares {
         let Some(thread) = self.thread.take() else { return };
         {
             // Under the lock, so that the thread cannot miss it between its look and its wait.
-            let _state = self.shared.state.lock();
+            let is_careless = planted("the spares are told to end without the lock");
+            let _state = (!is_careless).then(|| self.shared.state.lock());
             self.shared.stop.store(true, Ordering::Relaxed);
         }
         self.shared.changed.notify_all();
@@ -206,16 +220,13 @@ impl Lender {
             let mut state = shared.state.lock();
             state.loans += 1;
             shared.give_way.store(true, Ordering::Relaxed);
-            let kept = state.kept.min(state.ready.len());
-            let lent = state.ready.split_off(kept);
-            state.missing += lent.len();
-            if state.missing > 0 {
-                state.short = Some(Instant::now());
-            }
+            let mut lent = state.give_up_ready();
             shared.changed.notify_all();
-            while state.is_filling {
+            while state.is_filling && !planted("a loan does not wait for the spare in the making") {
                 shared.changed.wait(&mut state);
             }
+            // It may have been as good as made, and is ready now.
+            lent.extend(state.give_up_ready());
             (lent.into(), std::mem::take(&mut state.used))
         };
         for name in used {
@@ -241,7 +252,9 @@ impl Drop for Loan {
             self.0.give_way.store(false, Ordering::Relaxed);
         }
         drop(state);
-        self.0.changed.notify_all();
+        if !planted("a loan ends without a word") {
+            self.0.changed.notify_all();
+        }
     }
 }
 
@@ -283,7 +296,7 @@ impl Shared {
                     if state.short.is_none() {
                         log::warn!("no room for the next segments: {}", error.of_something_new());
                     }
-                    state.short = Some(Instant::now() + RETRY_AFTER);
+                    state.short = Some(now() + RETRY_AFTER);
                     state.is_filling = filling.is_some();
                 }
                 Err(error) => {
@@ -294,7 +307,9 @@ impl Shared {
                     self.discard(&mut filling);
                 }
             }
-            self.changed.notify_all();
+            if !planted("a spare is ready without a word") {
+                self.changed.notify_all();
+            }
         }
     }
 
@@ -343,7 +358,7 @@ impl Shared {
                 self.changed.notify_all();
             } else if state.loans > 0 || state.missing == 0 {
                 self.changed.wait(&mut state);
-            } else if let Some(at) = state.short.filter(|at| Instant::now() < *at) {
+            } else if let Some(at) = state.short.filter(|at| now() < *at) {
                 let _ = self.changed.wait_until(&mut state, at);
             } else {
                 state.begun += u64::from(!state.is_filling);
@@ -354,7 +369,7 @@ impl Shared {
     }
 
     /// Waits until a spare is ready, if one is being made and there is space for it.
-    fn wait_for_one(&self, state: &mut parking_lot::MutexGuard<'_, State>) {
+    fn wait_for_one(&self, state: &mut MutexGuard<'_, State>) {
         while state.ready.is_empty()
             && state.missing > 0
             && state.short.is_none()

@@ -14,7 +14,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use oarlock_sync::Mutex;
 
 use super::{Fs, FsFile, LockGuard, OpenMode};
 

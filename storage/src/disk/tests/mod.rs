@@ -8,6 +8,8 @@ mod full;
 mod golden;
 mod hostile;
 mod inspect;
+#[cfg(feature = "interleavings")]
+mod interleavings;
 mod model;
 mod reading;
 mod repair;

@@ -3,7 +3,7 @@
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use oarlock_sync::Mutex;
 
 use super::{Disk, Fault, SECTOR, Unmade, write_sector};
 use crate::SnapshotBytes;
