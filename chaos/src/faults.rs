@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use crate::cluster::Cluster;
 use crate::disk::can_mount;
 
-/// How long a node whose disk fails may take to stop.
+/// How long a node may take to stop, that is told to or whose disk fails.
 const STOPS_WITHIN: Duration = Duration::from_secs(10);
 
 /// A kind of fault.
@@ -21,6 +21,8 @@ const STOPS_WITHIN: Duration = Duration::from_secs(10);
 pub enum Kind {
     /// `kill -9`: one node, a majority, or all.
     Kill,
+    /// Told to stop (SIGTERM), and started again: one node, a majority, or all.
+    Stop,
     /// SIGSTOP, and SIGCONT some time later: to the node, its clock jumps.
     Pause,
     /// Two groups that do not hear each other.
@@ -42,8 +44,9 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Kill,
+        Self::Stop,
         Self::Pause,
         Self::Partition,
         Self::Pair,
@@ -58,6 +61,7 @@ impl Kind {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Kill => "kill",
+            Self::Stop => "stop",
             Self::Pause => "pause",
             Self::Partition => "partition",
             Self::Pair => "pair",
@@ -103,6 +107,7 @@ impl Faults<'_> {
             *self.counts.entry(kind).or_default() += 1;
             match kind {
                 Kind::Kill => self.kill()?,
+                Kind::Stop => self.stop()?,
                 Kind::Pause => self.pause(),
                 Kind::Partition => self.partition(),
                 Kind::Pair => self.pair(),
@@ -148,6 +153,27 @@ impl Faults<'_> {
             self.cluster.kill(id);
         }
         for id in victims {
+            self.wait(0, 1500);
+            self.cluster.start_node(id)?;
+        }
+        Ok(())
+    }
+
+    fn stop(&mut self) -> anyhow::Result<()> {
+        let victims = self.some_nodes();
+        for &id in &victims {
+            self.cluster.signal(id, Signal::TERM);
+        }
+        for id in victims {
+            match self.cluster.wait_for_end(id, STOPS_WITHIN)? {
+                Some(status) if status.success() => {}
+                Some(status) => self.complaints.push(format!("node {id} stopped with {status}")),
+                None => {
+                    let late = format!("node {id} does not stop within {STOPS_WITHIN:?}");
+                    self.complaints.push(late);
+                    self.cluster.kill(id);
+                }
+            }
             self.wait(0, 1500);
             self.cluster.start_node(id)?;
         }
