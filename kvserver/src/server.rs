@@ -24,9 +24,11 @@ use crate::watch::Watch;
 pub struct KvOptions {
     /// The consensus under it.
     pub raft: Options,
-    /// Once the log behind the last snapshot has more bytes than this, a new snapshot is taken;
-    /// `None` never takes one. The labs' `maxraftstate`. Default: 64 MiB.
+    /// Once the log behind the last snapshot has more bytes than this, and than that snapshot, a
+    /// new one is taken; `None` never takes one. The labs' `maxraftstate`. Default: 16 MiB.
     pub snapshot_log_bytes: Option<u64>,
+    /// See [`ReplicatedOptions::snapshot_log_bytes_max`]. Default: 256 MiB.
+    pub snapshot_log_bytes_max: u64,
     /// Whether a `Kv.Request` that comes to a follower goes on to the leader. Default: true.
     pub forward: bool,
     /// How long this node's own client waits for a leader and an answer. Default: 2 s, well below
@@ -42,7 +44,8 @@ impl Default for KvOptions {
     fn default() -> Self {
         Self {
             raft: Options::default(),
-            snapshot_log_bytes: Some(64 << 20),
+            snapshot_log_bytes: Some(16 << 20),
+            snapshot_log_bytes_max: 256 << 20,
             forward: true,
             request_timeout: Duration::from_secs(2),
             limits: Limits::default(),
@@ -59,6 +62,7 @@ impl KvOptions {
             // Reads need an entry of the leader's own term, and no test counts our indexes.
             raft: Options { no_op_on_election: true, ..Options::lab() },
             snapshot_log_bytes: maxraftstate,
+            snapshot_log_bytes_max: 0,
             forward: false,
             ..Self::default()
         }
@@ -106,6 +110,7 @@ impl KvServer {
         let replicated_options = ReplicatedOptions {
             raft: options.raft,
             snapshot_log_bytes: options.snapshot_log_bytes,
+            snapshot_log_bytes_max: options.snapshot_log_bytes_max,
             timeout: options.request_timeout,
         };
         let replicated = Replicated::open_in(me, cluster, persister, machine, replicated_options)?;

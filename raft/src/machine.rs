@@ -48,9 +48,13 @@ pub trait StateMachine: Send + 'static {
 pub struct ReplicatedOptions {
     /// The consensus under it.
     pub raft: Options,
-    /// Once the log behind the last snapshot has more bytes than this, a new one is taken; `None`
-    /// never takes one.
+    /// Once the log behind the last snapshot has more bytes than this, and than that snapshot, a
+    /// new one is taken; `None` never takes one. Default: 16 MiB.
     pub snapshot_log_bytes: Option<u64>,
+    /// However large the last snapshot is, the log behind it gets no larger than this, or than
+    /// `snapshot_log_bytes` if that is more. A large state is so written less often than its log,
+    /// and the log, which is in memory too, stays within bounds. Default: 256 MiB.
+    pub snapshot_log_bytes_max: u64,
     /// How long [`Replicated::submit`] and [`Replicated::read`] wait.
     pub timeout: Duration,
 }
@@ -59,7 +63,8 @@ impl Default for ReplicatedOptions {
     fn default() -> Self {
         Self {
             raft: Options::default(),
-            snapshot_log_bytes: Some(64 << 20),
+            snapshot_log_bytes: Some(16 << 20),
+            snapshot_log_bytes_max: 256 << 20,
             timeout: Duration::from_secs(5),
         }
     }
@@ -104,6 +109,7 @@ impl<M: StateMachine> Replicated<M> {
         options: ReplicatedOptions,
     ) -> Result<Self, OpenError> {
         let recovered = persister.load();
+        let last_snapshot_bytes = recovered.snapshot.as_ref().map_or(0, |s| s.len() as u64);
         if let Some(snapshot) = &recovered.snapshot {
             let last_included = snapshot.meta.last_included;
             machine
@@ -116,6 +122,8 @@ impl<M: StateMachine> Replicated<M> {
             incoming,
             stage: persister.snapshot_stage(),
             snapshot_log_bytes: options.snapshot_log_bytes,
+            snapshot_log_bytes_max: options.snapshot_log_bytes_max,
+            last_snapshot_bytes,
         };
         let command_bytes_max = options.raft.command_bytes_max;
         let raft = Raft::launch(me, cluster, recovered, persister, options.raft, |_| sink)?;
@@ -337,6 +345,9 @@ struct MachineSink<M: StateMachine> {
     incoming: Receiver<Waiting<M>>,
     stage: Arc<dyn SnapshotStage>,
     snapshot_log_bytes: Option<u64>,
+    snapshot_log_bytes_max: u64,
+    /// The size of the last snapshot that was taken here, or came from a leader.
+    last_snapshot_bytes: u64,
 }
 
 impl<M: StateMachine> Sink for MachineSink<M> {
@@ -350,7 +361,10 @@ impl<M: StateMachine> Sink for MachineSink<M> {
                 }
                 self.snapshot_if_due(last.index, shared);
             }
-            ApplyWork::Restore(snapshot) => self.served.restore(&snapshot),
+            ApplyWork::Restore(snapshot) => {
+                self.last_snapshot_bytes = snapshot.len() as u64;
+                self.served.restore(&snapshot);
+            }
             ApplyWork::MakeRoom(applied) if self.snapshot_log_bytes.is_some() => {
                 self.snapshot(applied, shared, |rules| rules.log().last().index == applied);
             }
@@ -378,14 +392,15 @@ impl<M: StateMachine> MachineSink<M> {
     }
 
     fn snapshot_if_due(&mut self, applied: Index, shared: &Shared) {
-        if let Some(limit) = self.snapshot_log_bytes {
+        if let Some(least) = self.snapshot_log_bytes {
+            let limit = log_limit(least, self.last_snapshot_bytes, self.snapshot_log_bytes_max);
             self.snapshot(applied, shared, |rules| rules.log().entries_bytes() > limit);
         }
     }
 
     /// Takes a snapshot of everything up to `applied`, if `is_due` says so, before and after it was
     /// written.
-    fn snapshot(&self, applied: Index, shared: &Shared, is_due: impl Fn(&Rules) -> bool) {
+    fn snapshot(&mut self, applied: Index, shared: &Shared, is_due: impl Fn(&Rules) -> bool) {
         let meta =
             shared.step(|rules, _| is_due(rules).then(|| rules.snapshot_meta(applied)).flatten());
         // A peer that has stopped takes no snapshots; the applier is about to see it too.
@@ -396,12 +411,15 @@ impl<M: StateMachine> MachineSink<M> {
     }
 
     fn take_snapshot(
-        &self,
+        &mut self,
         meta: oarlock_storage::SnapshotMeta,
         shared: &Shared,
         is_due: impl Fn(&Rules) -> bool,
     ) -> Result<(), SnapshotError> {
-        let staged = self.stage.write_all(meta, &self.served.machine.snapshot())?;
+        let content = self.served.machine.snapshot();
+        let staged = self.stage.write_all(meta, &content)?;
+        self.last_snapshot_bytes = content.len() as u64;
+        drop(content);
         // Not waited for: on a full disk that could take long, and reads come by here.
         let unused = shared.step(|rules, _| {
             if is_due(rules) {
@@ -413,5 +431,22 @@ impl<M: StateMachine> MachineSink<M> {
         // Its file is removed, which is not for the lock.
         drop(unused);
         Ok(())
+    }
+}
+
+/// How large the log behind a snapshot of so many bytes may get.
+fn log_limit(least: u64, snapshot_bytes: u64, most: u64) -> u64 {
+    snapshot_bytes.min(most).max(least)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::log_limit;
+
+    #[test]
+    fn the_log_gets_as_large_as_the_snapshot_within_bounds() {
+        let limits = [0, 16, 100, 1000].map(|snapshot_bytes| log_limit(16, snapshot_bytes, 256));
+        assert_eq!(limits, [16, 16, 100, 256]);
+        assert_eq!(log_limit(1000, 5000, 0), 1000, "the labs' limit is one");
     }
 }

@@ -136,6 +136,7 @@ impl Cluster {
         let options = ReplicatedOptions {
             raft: (self.options)(id),
             snapshot_log_bytes: self.snapshot_log_bytes,
+            snapshot_log_bytes_max: 0,
             timeout: Duration::from_secs(10),
         };
         let peer =

@@ -182,6 +182,7 @@ impl RsmCluster {
             let options = ReplicatedOptions {
                 raft: Options { seed, no_op_on_election: true, ..Options::lab() },
                 snapshot_log_bytes: self.maxraftstate,
+                snapshot_log_bytes_max: 0,
                 timeout: SUBMIT_TIMEOUT,
             };
             let count = Arc::new(AtomicU64::new(0));

@@ -72,6 +72,7 @@ fn options() -> ReplicatedOptions {
     ReplicatedOptions {
         raft: Options { seed: 1, ..Options::default() },
         snapshot_log_bytes: None,
+        snapshot_log_bytes_max: 0,
         timeout: NEVER,
     }
 }
