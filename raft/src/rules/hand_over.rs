@@ -107,18 +107,47 @@ impl Rules {
         }
     }
 
-    /// The leader wants this peer to succeed it: campaigns at once. A message of another term, or
-    /// of somebody this peer does not follow, is old and changes nothing.
+    /// The leader wants this peer to succeed it: campaigns at once, unless the message is of an
+    /// earlier term. A later one counts like any other message of its leader: where a log is empty,
+    /// this may be the first that is heard of it.
     pub(crate) fn handle_timeout_now(
         &mut self,
         args: &TimeoutNowArgs,
         now: Instant,
     ) -> AfterDurable<TimeoutNowReply> {
-        let follows = args.term == self.current_term && self.leader == Some(args.leader_id);
-        if follows && !self.is_leader() && self.may_campaign() {
-            self.become_follower(None, now);
-            self.become_candidate(true, now);
+        if args.term >= self.current_term {
+            self.follow(args.term, args.leader_id, now);
+            if self.may_campaign() {
+                self.become_follower(None, now);
+                self.become_candidate(true, now);
+            }
         }
         self.mutations.after_hard_state(TimeoutNowReply { term: self.current_term })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use oarlock_storage::Recovered;
+
+    use super::*;
+    use crate::configuration::Configuration;
+    use crate::options::Options;
+
+    #[test]
+    fn a_wish_of_an_earlier_term_is_nothing_and_one_of_a_later_term_is_heeded() {
+        let now = crate::shared::Shared::now();
+        let voters = Configuration::of_voters([0, 1, 2].map(PeerId));
+        let options = Options { seed: 1, ..Options::lab() };
+        let mut rules =
+            Rules::recovered(PeerId(0), voters, Recovered::default(), options, now).unwrap();
+        rules.follow(2, PeerId(1), now);
+        let wish = |term, leader| TimeoutNowArgs { term, leader_id: PeerId(leader) };
+        assert_eq!(rules.handle_timeout_now(&wish(1, 2), now).value.term, 2);
+        assert_eq!(rules.leader(), Some(PeerId(1)));
+        assert_eq!(rules.handle_timeout_now(&wish(5, 2), now).value.term, 6);
+        assert!(matches!(rules.role(), Role::Candidate { handed_over: true, .. }));
+        assert_eq!(rules.handle_timeout_now(&wish(5, 2), now).value.term, 6, "it came twice");
+        assert!(matches!(rules.role(), Role::Candidate { handed_over: true, .. }));
     }
 }
