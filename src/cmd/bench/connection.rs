@@ -9,8 +9,6 @@ use std::time::{Duration, Instant};
 use super::protocol::{Answer, Ask, Heard, Protocol, Speak};
 use super::workload::Kind;
 
-/// How long a connection may take to be made.
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 /// There is room for so many bytes, and for more once an answer is longer.
 const ROOM_BYTES: usize = 4 << 10;
 
@@ -44,8 +42,8 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn open(addr: SocketAddr, speak: Speak) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&addr, CONNECT_TIMEOUT)?;
+    pub(super) fn open(addr: SocketAddr, speak: Speak, timeout: Duration) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&addr, timeout)?;
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
         let mut protocol = speak.protocol();

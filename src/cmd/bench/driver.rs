@@ -15,6 +15,10 @@ use super::connection::{Connection, Pending};
 use super::protocol::{Answer, Ask};
 use super::workload::{Kind, Workload, key_name};
 
+/// How long a connection may take to be made: at first, when many come at once and some are told to
+/// come again, and after a loss, when all others wait for it.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const RECONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long a client waits before it connects again.
 const RECONNECT_AFTER: Duration = Duration::from_millis(10);
 /// How long answers are waited for at the end.
@@ -118,8 +122,10 @@ impl Driver<'_> {
 
     fn connect(&mut self, client: usize) -> std::io::Result<()> {
         let addr = self.addr_of(client);
+        let is_first = self.connects < self.plan.clients;
+        let timeout = if is_first { CONNECT_TIMEOUT } else { RECONNECT_TIMEOUT };
         self.connects += 1;
-        let connection = Connection::open(addr, self.plan.speak)?;
+        let connection = Connection::open(addr, self.plan.speak, timeout)?;
         let token = EventData::new_u64(client as u64);
         epoll::add(&self.poll, &connection.stream, token, EventFlags::IN)?;
         self.clients[client] = Some(connection);
