@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const LINES_MAX: usize = 500;
-const FOLDERS: [&str; 11] = [
+const FOLDERS: [&str; 12] = [
     "src",
     "sync",
     "rpc",
@@ -14,6 +14,7 @@ const FOLDERS: [&str; 11] = [
     "raft",
     "kvserver",
     "linearizability",
+    "chaos",
     "simulation",
     "tests",
     "benches",

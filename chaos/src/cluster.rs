@@ -1,7 +1,7 @@
 //! The nodes of a round, each a process of its own.
 
 use std::fs::OpenOptions;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::disk::SmallDisk;
-use crate::links::Links;
+use crate::network::{Links, Network};
 
 /// How often what has no event of its own is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -23,13 +23,12 @@ pub(crate) struct Cluster {
     nodes: Vec<Node>,
     /// Those of the nodes, in their order; empty if they use the machine's own.
     pub(crate) disks: Vec<SmallDisk>,
-    pub(crate) links: Links,
+    pub(crate) links: Box<dyn Links>,
 }
 
+#[derive(Default)]
 struct Node {
     child: Option<Child>,
-    client_addr: SocketAddr,
-    peer_addr: SocketAddr,
 }
 
 impl Cluster {
@@ -40,15 +39,11 @@ impl Cluster {
         dir: &Path,
         count: usize,
         small_disks: bool,
+        network: &Network,
     ) -> anyhow::Result<Self> {
         let ids = 1..=count;
-        let nodes: Vec<Node> = ids
-            .clone()
-            .map(|id| Node { child: None, client_addr: own(id, 7001), peer_addr: own(id, 7101) })
-            .collect();
-        let listeners: Vec<_> = ids.clone().map(|id| (id, nodes[id - 1].peer_addr)).collect();
-        let links = Links::start(&listeners, |from, to| own(100 + 10 * from + to, 7201))
-            .context("cannot listen on the loopback addresses of the proxies")?;
+        let nodes = ids.clone().map(|_| Node::default()).collect();
+        let links = network.connect(count, dir)?;
         let mounts = ids.clone().filter(|_| small_disks);
         let disks = mounts.map(|id| SmallDisk::mount(&dir.join(format!("node-{id}"))));
         let disks = disks.collect::<anyhow::Result<_>>()?;
@@ -66,7 +61,7 @@ impl Cluster {
     }
 
     pub(crate) fn client_addr(&self, id: usize) -> SocketAddr {
-        self.nodes[id - 1].client_addr
+        self.links.client_addr(id)
     }
 
     pub(crate) fn dir_of(&self, id: usize) -> PathBuf {
@@ -75,15 +70,14 @@ impl Cluster {
 
     /// Starts a node that does not run.
     pub(crate) fn start_node(&mut self, id: usize) -> anyhow::Result<()> {
-        let node = &self.nodes[id - 1];
-        if node.child.is_some() {
+        if self.nodes[id - 1].child.is_some() {
             return Ok(());
         }
-        let mut command = Command::new(&self.binary);
+        let mut command = self.links.launch(id, &self.binary);
         command.args(["serve", "--stop-with-stdin", "--cluster-id", "7", "--id", &id.to_string()]);
         command.arg("--dir").arg(self.dir_of(id));
-        command.args(["--client-addr", &node.client_addr.to_string()]);
-        command.args(["--peer-addr", &node.peer_addr.to_string()]);
+        command.args(["--client-addr", &self.links.client_addr(id).to_string()]);
+        command.args(["--peer-addr", &self.links.peer_addr(id).to_string()]);
         for other in self.ids().filter(|&other| other != id) {
             command.args(["--peer", &format!("{other}={}", self.links.address(id, other))]);
         }
@@ -179,11 +173,4 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         self.ids().for_each(|id| self.kill(id));
     }
-}
-
-/// A loopback address of this process's own: fixed ports there are nobody else's.
-fn own(last: usize, port: u16) -> SocketAddr {
-    let [.., high, low] = std::process::id().to_be_bytes();
-    let last = u8::try_from(last).expect("there are few nodes");
-    SocketAddr::from((Ipv4Addr::new(127, 64 | (high & 63), low, last), port))
 }

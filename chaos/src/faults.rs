@@ -12,6 +12,7 @@ use rustix::process::Signal;
 
 use crate::cluster::Cluster;
 use crate::disk::can_mount;
+use crate::network::find_program;
 
 /// How long a node may take to stop, that is told to or whose disk fails.
 const STOPS_WITHIN: Duration = Duration::from_secs(10);
@@ -73,19 +74,19 @@ impl Kind {
         }
     }
 
+    /// Whether it is something between two nodes.
+    pub(crate) fn takes_two(self) -> bool {
+        matches!(self, Self::Partition | Self::Pair | Self::OneWay | Self::Slow | Self::Reset)
+    }
+
     /// Whether this machine can make it; `dir` is where clusters are kept.
     pub(crate) fn is_possible(self, dir: &Path) -> bool {
         match self {
-            Self::Sync => has_program("strace"),
+            Self::Sync => find_program("strace").is_some(),
             Self::Full => can_mount(dir),
             _ => true,
         }
     }
-}
-
-fn has_program(name: &str) -> bool {
-    let paths = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&paths).any(|dir| dir.join(name).is_file())
 }
 
 /// The faults of one round.
@@ -109,15 +110,15 @@ impl Faults<'_> {
                 Kind::Kill => self.kill()?,
                 Kind::Stop => self.stop()?,
                 Kind::Pause => self.pause(),
-                Kind::Partition => self.partition(),
-                Kind::Pair => self.pair(),
-                Kind::OneWay => self.one_way(),
-                Kind::Slow => self.slow(),
-                Kind::Reset => self.reset(),
+                Kind::Partition => self.partition()?,
+                Kind::Pair => self.pair()?,
+                Kind::OneWay => self.one_way()?,
+                Kind::Slow => self.slow()?,
+                Kind::Reset => self.reset()?,
                 Kind::Sync => self.fail_sync()?,
                 Kind::Full => self.fill()?,
             }
-            self.cluster.links.heal();
+            self.cluster.links.heal()?;
             for id in self.cluster.fallen()? {
                 self.complaints.push(format!("node {id} ended by itself (after {})", kind.name()));
                 self.cluster.start_node(id)?;
@@ -191,49 +192,46 @@ impl Faults<'_> {
         }
     }
 
-    fn partition(&mut self) {
+    fn partition(&mut self) -> anyhow::Result<()> {
         let mut ids: Vec<usize> = self.cluster.ids().collect();
         self.rng.shuffle(&mut ids);
         let (some, others) = ids.split_at(self.rng.usize(1..ids.len().max(2)));
-        for &one in some {
-            for &other in others {
-                self.cluster.links.cut(one, other);
-                self.cluster.links.cut(other, one);
-            }
-        }
+        let pairs = some.iter().flat_map(|&one| others.iter().map(move |&other| (one, other)));
+        self.cluster.links.cut(&both_ways(pairs))?;
         self.wait(300, 4000);
+        Ok(())
     }
 
-    fn pair(&mut self) {
-        let (one, other) = self.some_pair();
-        self.cluster.links.cut(one, other);
-        self.cluster.links.cut(other, one);
+    fn pair(&mut self) -> anyhow::Result<()> {
+        let pair = self.some_pair();
+        self.cluster.links.cut(&both_ways([pair]))?;
         self.wait(300, 4000);
+        Ok(())
     }
 
-    fn one_way(&mut self) {
+    fn one_way(&mut self) -> anyhow::Result<()> {
         let node = self.some_node();
         let hears = self.rng.bool();
-        for other in self.cluster.ids().filter(|&other| other != node) {
-            let (from, to) = if hears { (node, other) } else { (other, node) };
-            self.cluster.links.cut(from, to);
-        }
+        let others = self.cluster.ids().filter(|&other| other != node);
+        let links: Vec<_> =
+            others.map(|other| if hears { (node, other) } else { (other, node) }).collect();
+        self.cluster.links.cut(&links)?;
         self.wait(300, 4000);
+        Ok(())
     }
 
-    fn slow(&mut self) {
+    fn slow(&mut self) -> anyhow::Result<()> {
         let node = self.some_node();
         let delay = Duration::from_millis(self.rng.u64(2..=120));
-        for other in self.cluster.ids().filter(|&other| other != node) {
-            self.cluster.links.slow(node, other, delay);
-            self.cluster.links.slow(other, node, delay);
-        }
+        let others = self.cluster.ids().filter(|&other| other != node);
+        self.cluster.links.slow(&both_ways(others.map(|other| (node, other))), delay)?;
         self.wait(500, 4000);
+        Ok(())
     }
 
-    fn reset(&mut self) {
+    fn reset(&mut self) -> anyhow::Result<()> {
         let (one, other) = self.some_pair();
-        self.cluster.links.reset(one, other);
+        self.cluster.links.reset(one, other)
     }
 
     fn fill(&mut self) -> anyhow::Result<()> {
@@ -271,6 +269,11 @@ impl Faults<'_> {
         self.wait(0, 1000);
         self.cluster.start_node(id)
     }
+}
+
+/// The links between the nodes of each pair.
+fn both_ways(pairs: impl IntoIterator<Item = (usize, usize)>) -> Vec<(usize, usize)> {
+    pairs.into_iter().flat_map(|(one, other)| [(one, other), (other, one)]).collect()
 }
 
 fn fail_syncs_of(pid: u32) -> anyhow::Result<Child> {

@@ -7,15 +7,15 @@
 //! node stops when told and its log is sound. Which faults come when follows from the round's seed;
 //! threads and processes still run as they like.
 //!
-//! Every byte between two nodes goes through a proxy (`links.rs`), one for each ordered pair, which
-//! can hold it back: so links are cut in both directions or one, or slowed, on any machine and
-//! without privileges.
+//! Each node has a network namespace of its own where they can be made, with root's rights or without
+//! (`network/namespaces.rs`); elsewhere every byte between two nodes goes through a proxy, one for each
+//! ordered pair (`network/proxies.rs`). Either way links are cut in both directions or one, or slowed.
 
 mod clients;
 mod cluster;
 mod disk;
 mod faults;
-mod links;
+mod network;
 mod record;
 mod round;
 mod summary;
@@ -24,6 +24,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 pub use faults::Kind;
+pub use network::{Network, Start, Wanted, choose};
 pub use summary::Summary;
 
 /// What a campaign does.
@@ -43,13 +44,16 @@ pub struct Campaign {
     pub duration: Duration,
     /// The faults to choose from; those that this machine cannot make are left out.
     pub kinds: Vec<Kind>,
+    /// What is between the nodes.
+    pub network: Network,
 }
 
 impl Campaign {
     /// Runs the campaign; prints a line a round, and says how many failed.
     pub fn run(&self) -> anyhow::Result<Summary> {
         let began = Instant::now();
-        let mut summary = Summary::default();
+        println!("network: {}", self.network);
+        let mut summary = Summary::on(&self.network);
         let mut seed = self.seed;
         while summary.rounds == 0 || began.elapsed() < self.duration {
             let outcome = round::run(self, seed)?;

@@ -1,12 +1,13 @@
 //! `oarlock-chaos`: a campaign from the command line.
 
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use clap::Parser as _;
-use oarlock_chaos::{Campaign, Kind};
+use oarlock_chaos::{Campaign, Kind, Start, Wanted, choose};
 
 /// Run clusters of real processes under faults, and check what their clients saw.
 ///
@@ -35,6 +36,9 @@ struct Args {
     /// The faults to choose from [default: all].
     #[arg(long, value_enum, value_delimiter = ',')]
     faults: Vec<Kind>,
+    /// What is between the nodes.
+    #[arg(long, value_enum, default_value = "auto")]
+    network: Wanted,
     /// The `oarlock` program [default: the one beside this program].
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
@@ -60,6 +64,13 @@ fn main() -> anyhow::Result<ExitCode> {
             binary.display()
         )
     })?;
+    let network = match choose(args.network)? {
+        Start::Here(network) => network,
+        Start::Again(mut command) => {
+            let error = command.args(std::env::args_os().skip(1)).exec();
+            return Err(error).context("cannot start again in namespaces");
+        }
+    };
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(..1 << 32));
     let kinds = if args.faults.is_empty() { Kind::ALL.to_vec() } else { args.faults };
     let summary = Campaign {
@@ -70,6 +81,7 @@ fn main() -> anyhow::Result<ExitCode> {
         round: Duration::from_secs(args.round_seconds),
         duration: Duration::from_secs_f64(args.minutes * 60.0),
         kinds,
+        network,
     }
     .run()?;
     println!("{summary}");

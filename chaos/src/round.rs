@@ -33,6 +33,7 @@ pub(crate) struct Outcome {
     /// What is wrong; empty if nothing is.
     pub(crate) complaints: Vec<String>,
     pub(crate) undecided: bool,
+    network: &'static str,
     dir: PathBuf,
 }
 
@@ -48,9 +49,11 @@ pub(crate) fn run(campaign: &Campaign, seed: u64) -> anyhow::Result<Outcome> {
     fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
     let mut kinds = campaign.kinds.clone();
     kinds.retain(|kind| kind.is_possible(&campaign.dir));
+    kinds.retain(|kind| nodes > 1 || !kind.takes_two());
     let small_disks = rng.u32(..3) == 0 && kinds.contains(&Kind::Full);
     kinds.retain(|&kind| kind != Kind::Full || small_disks);
-    let mut cluster = Cluster::start(&campaign.binary, &dir, nodes, small_disks)?;
+    let mut cluster =
+        Cluster::start(&campaign.binary, &dir, nodes, small_disks, &campaign.network)?;
     let addresses: Vec<SocketAddr> = cluster.ids().map(|id| cluster.client_addr(id)).collect();
     let record = Arc::new(Record::new());
     let mut complaints = Vec::new();
@@ -96,8 +99,9 @@ pub(crate) fn run(campaign: &Campaign, seed: u64) -> anyhow::Result<Outcome> {
     complaints.extend(cluster.stop(RECOVERS_WITHIN)?);
     complaints.extend(verify(&cluster)?);
     drop(cluster);
+    let network = campaign.network.name();
     let mut outcome =
-        Outcome { seed, nodes, faults: counts, record, complaints, undecided: false, dir };
+        Outcome { seed, nodes, faults: counts, record, complaints, undecided: false, network, dir };
     outcome.judge()?;
     if outcome.complaints.is_empty() && !outcome.undecided {
         fs::remove_dir_all(&outcome.dir)?;
@@ -254,7 +258,9 @@ impl fmt::Display for Outcome {
             write!(f, "\n  {complaint}")?;
         }
         if !self.complaints.is_empty() {
-            write!(f, "\n  kept: {}; again: --seed {} --minutes 0", self.dir.display(), self.seed)?;
+            let Self { seed, network, dir, .. } = self;
+            let dir = dir.display();
+            write!(f, "\n  kept: {dir}; again: --seed {seed} --minutes 0 --network {network}")?;
         }
         Ok(())
     }

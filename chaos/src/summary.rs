@@ -5,12 +5,15 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::faults::Kind;
+use crate::network::Network;
 use crate::record::Counts;
 use crate::round::Outcome;
 
 /// The counts of a campaign.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
+    /// What was between the nodes.
+    pub network: String,
     /// Rounds run.
     pub rounds: u64,
     /// The seeds of those that failed.
@@ -28,6 +31,11 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// That of a campaign which has not begun.
+    pub(crate) fn on(network: &Network) -> Self {
+        Self { network: network.to_string(), ..Self::default() }
+    }
+
     pub(crate) fn add(&mut self, outcome: &Outcome) {
         self.rounds += 1;
         if !outcome.complaints.is_empty() {
@@ -51,6 +59,7 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let minutes = self.took.as_secs_f64() / 60.0;
         let faults: u64 = self.faults.values().sum();
+        writeln!(f, "network: {}", self.network)?;
         writeln!(f, "{} rounds in {minutes:.1} minutes, {faults} faults:", self.rounds)?;
         for (kind, count) in &self.faults {
             writeln!(f, "  {:<10} {count}", kind.name())?;

@@ -1,4 +1,4 @@
-//! The links between nodes: a proxy for each ordered pair, through which one node dials the other.
+//! A proxy for each ordered pair of nodes, through which the one dials the other.
 //!
 //! A link is a direction. A connection that node 1 dialled to node 2 carries requests over the link
 //! 1 → 2 and replies over 2 → 1, so cutting one direction holds up one of the two, whoever dialled.
@@ -6,15 +6,22 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use parking_lot::{Condvar, Mutex};
+
+use super::{CLIENT_PORT, Links, PEER_PORT};
 
 /// How long a proxy tries to reach a node that does not answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Where proxies listen, each at an address of its own.
+const PROXY_PORT: u16 = 7201;
 
 /// One direction between two nodes.
 #[derive(Default)]
@@ -59,9 +66,9 @@ impl Link {
 }
 
 /// All links of a cluster, and their proxies.
-pub(crate) struct Links {
+pub(crate) struct Proxies {
     directions: BTreeMap<(usize, usize), Arc<Link>>,
-    proxies: Vec<Arc<Proxy>>,
+    pairs: Vec<Arc<Proxy>>,
     acceptors: Vec<JoinHandle<()>>,
 }
 
@@ -77,73 +84,87 @@ struct Proxy {
     streams: Mutex<Vec<TcpStream>>,
 }
 
-impl Links {
-    /// Proxies between all of `nodes` (numbers, and where they listen), at the addresses that
-    /// `address` gives.
-    pub(crate) fn start(
-        nodes: &[(usize, SocketAddr)],
-        address: impl Fn(usize, usize) -> SocketAddr,
-    ) -> io::Result<Self> {
+impl Proxies {
+    /// Proxies between all of nodes 1 to `count`.
+    pub(super) fn start(count: usize) -> anyhow::Result<Self> {
         let pairs = || {
-            nodes.iter().flat_map(|&from| {
-                nodes.iter().filter(move |to| to.0 != from.0).map(move |&to| (from, to))
+            (1..=count).flat_map(move |from| {
+                (1..=count).filter(move |&to| to != from).map(move |to| (from, to))
             })
         };
         let directions: BTreeMap<_, _> =
-            pairs().map(|(from, to)| ((from.0, to.0), Arc::new(Link::default()))).collect();
-        let (mut proxies, mut acceptors) = (Vec::new(), Vec::new());
-        for ((from, _), (to, target)) in pairs() {
-            let listener = TcpListener::bind(address(from, to))?;
+            pairs().map(|pair| (pair, Arc::new(Link::default()))).collect();
+        let (mut between, mut acceptors) = (Vec::new(), Vec::new());
+        for (from, to) in pairs() {
+            let listener = TcpListener::bind(own(100 + 10 * from + to, PROXY_PORT))
+                .context("cannot listen on the loopback addresses of the proxies")?;
             let proxy = Arc::new(Proxy {
                 from,
                 to,
                 address: listener.local_addr()?,
-                target,
+                target: own(to, PEER_PORT),
                 there: Arc::clone(&directions[&(from, to)]),
                 back: Arc::clone(&directions[&(to, from)]),
                 streams: Mutex::default(),
             });
             let accepting = Arc::clone(&proxy);
             acceptors.push(thread::spawn(move || accepting.accept(&listener)));
-            proxies.push(proxy);
+            between.push(proxy);
         }
-        Ok(Self { directions, proxies, acceptors })
-    }
-
-    /// Where `from` dials to reach `to`.
-    pub(crate) fn address(&self, from: usize, to: usize) -> SocketAddr {
-        let proxy = self.proxies.iter().find(|proxy| (proxy.from, proxy.to) == (from, to));
-        proxy.expect("every pair has a proxy").address
-    }
-
-    /// Holds up everything from `from` to `to`.
-    pub(crate) fn cut(&self, from: usize, to: usize) {
-        self.directions[&(from, to)].set(|state| state.cut = true);
-    }
-
-    /// Everything from `from` to `to` takes this much longer.
-    pub(crate) fn slow(&self, from: usize, to: usize, delay: Duration) {
-        self.directions[&(from, to)].set(|state| state.delay = delay);
-    }
-
-    /// Breaks all connections between the two.
-    pub(crate) fn reset(&self, one: usize, other: usize) {
-        let between = |proxy: &&Arc<Proxy>| {
-            (proxy.from, proxy.to) == (one, other) || (proxy.from, proxy.to) == (other, one)
-        };
-        self.proxies.iter().filter(between).for_each(|proxy| proxy.reset());
-    }
-
-    /// Mends all links.
-    pub(crate) fn heal(&self) {
-        self.directions.values().for_each(|link| link.set(|state| *state = State::default()));
+        Ok(Self { directions, pairs: between, acceptors })
     }
 }
 
-impl Drop for Links {
+impl Links for Proxies {
+    fn client_addr(&self, id: usize) -> SocketAddr {
+        own(id, CLIENT_PORT)
+    }
+
+    fn peer_addr(&self, id: usize) -> SocketAddr {
+        own(id, PEER_PORT)
+    }
+
+    fn address(&self, from: usize, to: usize) -> SocketAddr {
+        let proxy = self.pairs.iter().find(|proxy| (proxy.from, proxy.to) == (from, to));
+        proxy.expect("every pair has a proxy").address
+    }
+
+    fn launch(&self, _: usize, program: &Path) -> Command {
+        Command::new(program)
+    }
+
+    fn cut(&mut self, links: &[(usize, usize)]) -> anyhow::Result<()> {
+        for link in links {
+            self.directions[link].set(|state| state.cut = true);
+        }
+        Ok(())
+    }
+
+    fn slow(&mut self, links: &[(usize, usize)], delay: Duration) -> anyhow::Result<()> {
+        for link in links {
+            self.directions[link].set(|state| state.delay = delay);
+        }
+        Ok(())
+    }
+
+    fn reset(&mut self, one: usize, other: usize) -> anyhow::Result<()> {
+        let between = |proxy: &&Arc<Proxy>| {
+            (proxy.from, proxy.to) == (one, other) || (proxy.from, proxy.to) == (other, one)
+        };
+        self.pairs.iter().filter(between).for_each(|proxy| proxy.reset());
+        Ok(())
+    }
+
+    fn heal(&mut self) -> anyhow::Result<()> {
+        self.directions.values().for_each(|link| link.set(|state| *state = State::default()));
+        Ok(())
+    }
+}
+
+impl Drop for Proxies {
     fn drop(&mut self) {
         self.directions.values().for_each(|link| link.set(|state| state.over = true));
-        for (proxy, acceptor) in self.proxies.iter().zip(self.acceptors.drain(..)) {
+        for (proxy, acceptor) in self.pairs.iter().zip(self.acceptors.drain(..)) {
             proxy.reset();
             // Wakes the acceptor, which then sees that it is over.
             drop(TcpStream::connect_timeout(&proxy.address, CONNECT_TIMEOUT));
@@ -199,4 +220,11 @@ fn pump(mut from: TcpStream, mut to: TcpStream, link: &Link) {
     }
     drop(to.shutdown(Shutdown::Write));
     drop(from.shutdown(Shutdown::Read));
+}
+
+/// A loopback address of this process's own: fixed ports there are nobody else's.
+fn own(last: usize, port: u16) -> SocketAddr {
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let last = u8::try_from(last).expect("there are few nodes");
+    SocketAddr::from((Ipv4Addr::new(127, 64 | (high & 63), low, last), port))
 }
