@@ -3,7 +3,7 @@
 use std::fs::OpenOptions;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 pub(crate) struct Cluster {
     binary: PathBuf,
     dir: PathBuf,
+    /// Those that are members, were, or may be: number 1 first.
     nodes: Vec<Node>,
+    /// How many of them found the cluster; the others join it.
+    founders: usize,
+    /// The numbers of the members.
+    members: Vec<usize>,
     /// Those of the nodes, in their order; empty if they use the machine's own.
     pub(crate) disks: Vec<SmallDisk>,
     pub(crate) links: Box<dyn Links>,
@@ -29,35 +34,59 @@ pub(crate) struct Cluster {
 #[derive(Default)]
 struct Node {
     child: Option<Child>,
+    was_started: bool,
 }
 
 impl Cluster {
-    /// Starts `count` nodes, numbered from 1, with their data in `dir`, each on a small disk of its
-    /// own if `small_disks` says so.
+    /// Starts `founders` nodes, numbered from 1, with their data in `dir`, each on a small disk of its
+    /// own if `small_disks` says so. As many as `spares` may join later.
     pub(crate) fn start(
         binary: &Path,
         dir: &Path,
-        count: usize,
+        founders: usize,
+        spares: usize,
         small_disks: bool,
         network: &Network,
     ) -> anyhow::Result<Self> {
-        let ids = 1..=count;
+        let ids = 1..=founders + spares;
         let nodes = ids.clone().map(|_| Node::default()).collect();
-        let links = network.connect(count, dir)?;
+        let links = network.connect(founders + spares, dir)?;
         let mounts = ids.clone().filter(|_| small_disks);
         let disks = mounts.map(|id| SmallDisk::mount(&dir.join(format!("node-{id}"))));
         let disks = disks.collect::<anyhow::Result<_>>()?;
-        let mut cluster =
-            Self { binary: binary.to_owned(), dir: dir.to_owned(), nodes, disks, links };
-        for id in ids {
+        let members: Vec<usize> = (1..=founders).collect();
+        let (binary, dir) = (binary.to_owned(), dir.to_owned());
+        let mut cluster = Self { binary, dir, nodes, founders, members, disks, links };
+        for id in cluster.ids() {
             cluster.start_node(id)?;
         }
         Ok(cluster)
     }
 
-    /// The numbers of the nodes.
-    pub(crate) fn ids(&self) -> std::ops::RangeInclusive<usize> {
-        1..=self.nodes.len()
+    /// The numbers of the members.
+    pub(crate) fn ids(&self) -> std::vec::IntoIter<usize> {
+        self.members.clone().into_iter()
+    }
+
+    /// Where clients find the members, and those that may become some.
+    pub(crate) fn client_addrs(&self) -> Vec<SocketAddr> {
+        (1..=self.nodes.len()).map(|id| self.client_addr(id)).collect()
+    }
+
+    /// A number that no node has had yet.
+    pub(crate) fn unused(&self) -> Option<usize> {
+        let unused = |id: &usize| !self.nodes[id - 1].was_started;
+        (1..=self.nodes.len()).find(unused)
+    }
+
+    /// From now on `id` is a member.
+    pub(crate) fn has_joined(&mut self, id: usize) {
+        self.members.push(id);
+    }
+
+    /// From now on `id` is no member any more.
+    pub(crate) fn has_left(&mut self, id: usize) {
+        self.members.retain(|&member| member != id);
     }
 
     pub(crate) fn client_addr(&self, id: usize) -> SocketAddr {
@@ -78,16 +107,25 @@ impl Cluster {
         command.arg("--dir").arg(self.dir_of(id));
         command.args(["--client-addr", &self.links.client_addr(id).to_string()]);
         command.args(["--peer-addr", &self.links.peer_addr(id).to_string()]);
-        for other in self.ids().filter(|&other| other != id) {
-            command.args(["--peer", &format!("{other}={}", self.links.address(id, other))]);
+        if id <= self.founders {
+            for other in (1..=self.founders).filter(|&other| other != id) {
+                command.args(["--peer", &format!("{other}={}", self.links.address(id, other))]);
+            }
+        } else {
+            let anybody = self.ids().next().context("a cluster has members")?;
+            command.args(["--join", &self.client_addr(anybody).to_string()]);
         }
-        let log = self.dir.join(format!("node-{id}.log"));
-        let log = OpenOptions::new().create(true).append(true).open(log)?;
+        let log = OpenOptions::new().create(true).append(true).open(self.log_of(id))?;
         // Standard input is a pipe that ends with us: a node never outlives its campaign.
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log);
         let child = command.spawn().with_context(|| format!("{}", self.binary.display()))?;
-        self.nodes[id - 1].child = Some(child);
+        self.nodes[id - 1] = Node { child: Some(child), was_started: true };
         Ok(())
+    }
+
+    /// Where a node writes what it has to say.
+    pub(crate) fn log_of(&self, id: usize) -> PathBuf {
+        self.dir.join(format!("node-{id}.log"))
     }
 
     /// The process of a node, if it runs.
@@ -132,14 +170,21 @@ impl Cluster {
         }
     }
 
+    /// Whether a node has ended though nobody ended it; it is forgotten.
+    pub(crate) fn has_ended(&mut self, id: usize) -> anyhow::Result<bool> {
+        let Some(child) = &mut self.nodes[id - 1].child else { return Ok(false) };
+        let ended = child.try_wait()?.is_some();
+        if ended {
+            self.nodes[id - 1].child = None;
+        }
+        Ok(ended)
+    }
+
     /// The nodes that ended though nobody ended them.
     pub(crate) fn fallen(&mut self) -> anyhow::Result<Vec<usize>> {
         let mut fallen = Vec::new();
-        for (node, id) in self.nodes.iter_mut().zip(1..) {
-            if let Some(child) = &mut node.child
-                && child.try_wait()?.is_some()
-            {
-                node.child = None;
+        for id in 1..=self.nodes.len() {
+            if self.has_ended(id)? {
                 fallen.push(id);
             }
         }
@@ -163,14 +208,20 @@ impl Cluster {
     }
 
     /// Runs the program under test to its end.
-    pub(crate) fn program(&self, args: &[&str]) -> anyhow::Result<std::process::Output> {
-        let output = Command::new(&self.binary).args(args).stdin(Stdio::null()).output();
-        output.with_context(|| format!("{} {}", self.binary.display(), args.join(" ")))
+    pub(crate) fn program(&self, args: &[&str]) -> anyhow::Result<Output> {
+        Ok(self.spawn(args)?.wait_with_output()?)
+    }
+
+    /// Runs the program under test.
+    pub(crate) fn spawn(&self, args: &[&str]) -> anyhow::Result<Child> {
+        let mut command = Command::new(&self.binary);
+        command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().with_context(|| format!("{} {}", self.binary.display(), args.join(" ")))
     }
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        self.ids().for_each(|id| self.kill(id));
+        (1..=self.nodes.len()).for_each(|id| self.kill(id));
     }
 }

@@ -1,5 +1,7 @@
 //! What is done to a cluster, as a seed has it.
 
+mod members;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -12,7 +14,7 @@ use rustix::process::Signal;
 
 use crate::cluster::Cluster;
 use crate::disk::can_mount;
-use crate::network::find_program;
+use crate::network::{Network, find_program};
 
 /// How long a node may take to stop, that is told to or whose disk fails.
 const STOPS_WITHIN: Duration = Duration::from_secs(10);
@@ -41,11 +43,13 @@ pub enum Kind {
     /// Disks are full for a while. Needs the right to mount; then one round in three has small
     /// disks in memory for it.
     Full,
+    /// A new node takes the place of another, or joins before another leaves. Needs namespaces.
+    Members,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Kill,
         Self::Stop,
         Self::Pause,
@@ -56,6 +60,7 @@ impl Kind {
         Self::Reset,
         Self::Sync,
         Self::Full,
+        Self::Members,
     ];
 
     /// As it is counted.
@@ -71,6 +76,7 @@ impl Kind {
             Self::Reset => "reset",
             Self::Sync => "sync",
             Self::Full => "full",
+            Self::Members => "members",
         }
     }
 
@@ -79,11 +85,13 @@ impl Kind {
         matches!(self, Self::Partition | Self::Pair | Self::OneWay | Self::Slow | Self::Reset)
     }
 
-    /// Whether this machine can make it; `dir` is where clusters are kept.
-    pub(crate) fn is_possible(self, dir: &Path) -> bool {
+    /// Whether this machine can make it on that network; `dir` is where clusters are kept.
+    pub(crate) fn is_possible(self, dir: &Path, network: &Network) -> bool {
         match self {
             Self::Sync => find_program("strace").is_some(),
             Self::Full => can_mount(dir),
+            // The members tell each other where a new one is: past the proxies.
+            Self::Members => *network == Network::Namespaces,
             _ => true,
         }
     }
@@ -105,6 +113,11 @@ impl Faults<'_> {
         while Instant::now() < deadline && !self.kinds.is_empty() {
             self.wait(200, 1500);
             let kind = self.kinds[self.rng.usize(..self.kinds.len())];
+            if kind == Kind::Members && self.cluster.unused().is_none() {
+                // A number is never used again; this round has had them all.
+                self.kinds.retain(|&kind| kind != Kind::Members);
+                continue;
+            }
             *self.counts.entry(kind).or_default() += 1;
             match kind {
                 Kind::Kill => self.kill()?,
@@ -117,6 +130,7 @@ impl Faults<'_> {
                 Kind::Reset => self.reset()?,
                 Kind::Sync => self.fail_sync()?,
                 Kind::Full => self.fill()?,
+                Kind::Members => self.change_members()?,
             }
             self.cluster.links.heal()?;
             for id in self.cluster.fallen()? {
@@ -132,7 +146,8 @@ impl Faults<'_> {
     }
 
     fn some_node(&mut self) -> usize {
-        self.rng.usize(self.cluster.ids())
+        let ids: Vec<usize> = self.cluster.ids().collect();
+        ids[self.rng.usize(..ids.len())]
     }
 
     /// One node often, a majority sometimes, all of them now and then.

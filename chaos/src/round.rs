@@ -20,9 +20,12 @@ use crate::faults::{Faults, Kind};
 use crate::record::{End, Record, State};
 
 /// How long everything may take that is demanded of a healed cluster.
-const RECOVERS_WITHIN: Duration = Duration::from_secs(30);
+pub(crate) const RECOVERS_WITHIN: Duration = Duration::from_secs(30);
 const CHECK_BUDGET: Duration = Duration::from_secs(60);
 const CLIENTS: usize = 6;
+/// How many nodes may join in a round, and how many numbers there are.
+const SPARES: usize = 4;
+const NODES_MAX: usize = 9;
 
 /// What a round came to.
 pub(crate) struct Outcome {
@@ -48,22 +51,22 @@ pub(crate) fn run(campaign: &Campaign, seed: u64) -> anyhow::Result<Outcome> {
     }
     fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
     let mut kinds = campaign.kinds.clone();
-    kinds.retain(|kind| kind.is_possible(&campaign.dir));
+    kinds.retain(|kind| kind.is_possible(&campaign.dir, &campaign.network));
     kinds.retain(|kind| nodes > 1 || !kind.takes_two());
     let small_disks = rng.u32(..3) == 0 && kinds.contains(&Kind::Full);
     kinds.retain(|&kind| kind != Kind::Full || small_disks);
-    let mut cluster =
-        Cluster::start(&campaign.binary, &dir, nodes, small_disks, &campaign.network)?;
-    let addresses: Vec<SocketAddr> = cluster.ids().map(|id| cluster.client_addr(id)).collect();
+    let spares = if kinds.contains(&Kind::Members) { SPARES.min(NODES_MAX - nodes) } else { 0 };
+    let (binary, network) = (&campaign.binary, &campaign.network);
+    let mut cluster = Cluster::start(binary, &dir, nodes, spares, small_disks, network)?;
     let record = Arc::new(Record::new());
     let mut complaints = Vec::new();
 
-    wait_until_it_serves(&addresses, rng.fork()).context("a new cluster does not serve")?;
+    wait_until_it_serves(&cluster, rng.fork()).context("a new cluster does not serve")?;
     let stop = Arc::new(AtomicBool::new(false));
     let workers: Vec<_> = (0..CLIENTS)
         .map(|number| {
             let (record, stop) = (Arc::clone(&record), Arc::clone(&stop));
-            let mut client = clients::client(number, &addresses, rng.fork())?;
+            let mut client = clients::client(number, &cluster.client_addrs(), rng.fork())?;
             let rng = rng.fork();
             Ok(thread::spawn(move || clients::work(number, &mut *client, rng, &record, &stop)))
         })
@@ -83,7 +86,7 @@ pub(crate) fn run(campaign: &Campaign, seed: u64) -> anyhow::Result<Outcome> {
     for id in cluster.ids() {
         cluster.start_node(id)?;
     }
-    if let Err(error) = wait_until_it_serves(&addresses, rng.fork()) {
+    if let Err(error) = wait_until_it_serves(&cluster, rng.fork()) {
         complaints.push(format!("healed, but: {error:#}"));
     }
     stop.store(true, Ordering::Relaxed);
@@ -92,10 +95,11 @@ pub(crate) fn run(campaign: &Campaign, seed: u64) -> anyhow::Result<Outcome> {
             complaints.push("a client panicked".to_owned());
         }
     }
-    last_reads(&record, &addresses, &mut complaints);
+    last_reads(&record, &cluster, &mut complaints);
     complaints.extend(wait_until_all_agree(&cluster)?);
     let record = record.take();
-    complaints.extend(missing(&record, addresses[0]));
+    complaints
+        .extend(cluster.ids().next().and_then(|id| missing(&record, cluster.client_addr(id))));
     complaints.extend(cluster.stop(RECOVERS_WITHIN)?);
     complaints.extend(verify(&cluster)?);
     drop(cluster);
@@ -110,11 +114,11 @@ pub(crate) fn run(campaign: &Campaign, seed: u64) -> anyhow::Result<Outcome> {
 }
 
 /// A write that goes through, at every node.
-fn wait_until_it_serves(addresses: &[SocketAddr], mut rng: Rng) -> anyhow::Result<()> {
+fn wait_until_it_serves(cluster: &Cluster, mut rng: Rng) -> anyhow::Result<()> {
     let deadline = Instant::now() + RECOVERS_WITHIN;
-    for (&address, node) in addresses.iter().zip(1..) {
+    for node in cluster.ids() {
         loop {
-            let mut resp = clients::client(0, &[address], rng.fork())?;
+            let mut resp = clients::client(0, &[cluster.client_addr(node)], rng.fork())?;
             match resp.put("is-it-up", "yes") {
                 End::Answered(()) => break,
                 end if Instant::now() >= deadline => {
@@ -128,8 +132,9 @@ fn wait_until_it_serves(addresses: &[SocketAddr], mut rng: Rng) -> anyhow::Resul
 }
 
 /// Everybody looks at every shared key once more.
-fn last_reads(record: &Record, addresses: &[SocketAddr], complaints: &mut Vec<String>) {
-    for (&address, node) in addresses.iter().zip(1..) {
+fn last_reads(record: &Record, cluster: &Cluster, complaints: &mut Vec<String>) {
+    for node in cluster.ids() {
+        let address = cluster.client_addr(node);
         let Ok(mut client) = clients::client(0, &[address], Rng::with_seed(1)) else { continue };
         for key in (0..clients::SHARED_KEYS).map(|key| format!("shared-{key}")) {
             let called = record.now();
