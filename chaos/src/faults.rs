@@ -45,11 +45,14 @@ pub enum Kind {
     Full,
     /// A new node takes the place of another, or joins before another leaves. Needs namespaces.
     Members,
+    /// A node that neither nodes nor clients reach; it may be killed meanwhile, and nobody is told.
+    /// Needs namespaces.
+    Unplug,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Kill,
         Self::Stop,
         Self::Pause,
@@ -61,6 +64,7 @@ impl Kind {
         Self::Sync,
         Self::Full,
         Self::Members,
+        Self::Unplug,
     ];
 
     /// As it is counted.
@@ -77,6 +81,7 @@ impl Kind {
             Self::Sync => "sync",
             Self::Full => "full",
             Self::Members => "members",
+            Self::Unplug => "unplug",
         }
     }
 
@@ -90,8 +95,8 @@ impl Kind {
         match self {
             Self::Sync => find_program("strace").is_some(),
             Self::Full => can_mount(dir),
-            // The members tell each other where a new one is: past the proxies.
-            Self::Members => *network == Network::Namespaces,
+            // The members tell each other where a new one is, past the proxies; clients go past them.
+            Self::Members | Self::Unplug => *network == Network::Namespaces,
             _ => true,
         }
     }
@@ -131,6 +136,7 @@ impl Faults<'_> {
                 Kind::Sync => self.fail_sync()?,
                 Kind::Full => self.fill()?,
                 Kind::Members => self.change_members()?,
+                Kind::Unplug => self.unplug()?,
             }
             self.cluster.links.heal()?;
             for id in self.cluster.fallen()? {
@@ -242,6 +248,19 @@ impl Faults<'_> {
         self.cluster.links.slow(&both_ways(others.map(|other| (node, other))), delay)?;
         self.wait(500, 4000);
         Ok(())
+    }
+
+    fn unplug(&mut self) -> anyhow::Result<()> {
+        let node = self.some_node();
+        self.cluster.links.unplug(node)?;
+        let dies = self.rng.bool();
+        if dies {
+            self.wait(0, 500);
+            self.cluster.kill(node);
+        }
+        self.wait(300, 4000);
+        self.cluster.links.heal()?;
+        self.cluster.start_node(node)
     }
 
     fn reset(&mut self) -> anyhow::Result<()> {

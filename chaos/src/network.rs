@@ -102,6 +102,9 @@ pub(crate) trait Links {
     /// Breaks all connections between the two.
     fn reset(&mut self, one: usize, other: usize) -> anyhow::Result<()>;
 
+    /// Nothing goes to a node or comes from it, whoever is at the other end. Proxies cannot do it.
+    fn unplug(&mut self, id: usize) -> anyhow::Result<()>;
+
     /// Mends all links.
     fn heal(&mut self) -> anyhow::Result<()>;
 }

@@ -31,16 +31,18 @@ use super::{CLIENT_PORT, Links, PEER_PORT};
 const FRAME_BITS: u32 = 1514 * 8;
 /// How many frames wait for a narrow link; more are lost.
 const QUEUE_FRAMES: u32 = 16;
-/// The last byte of the switch's address.
-const SWITCH: u8 = 254;
+/// The switch, where the clients are, as if it were a node.
+const SWITCH: usize = 254;
 
 /// The namespaces of a cluster; they go when this is dropped.
+#[derive(Default)]
 pub(crate) struct Namespaces {
     /// The files by which they are held, those of the nodes in their order.
     files: Vec<PathBuf>,
     cut: BTreeSet<(usize, usize)>,
     /// The nodes that have a narrow link.
     narrow: BTreeSet<usize>,
+    unplugged: BTreeSet<usize>,
 }
 
 /// Where `ip` and its like read commands from.
@@ -51,7 +53,7 @@ impl Namespaces {
     pub(super) fn start(count: usize, dir: &Path) -> anyhow::Result<Self> {
         let dir = dir.canonicalize().with_context(|| format!("{}", dir.display()))?;
         // From here on what was made is taken down again, also if the rest fails.
-        let mut made = Self { files: Vec::new(), cut: BTreeSet::new(), narrow: BTreeSet::new() };
+        let mut made = Self::default();
         for id in 1..=count {
             let file = dir.join(format!("node-{id}.net"));
             File::create(&file).with_context(|| format!("{}", file.display()))?;
@@ -62,9 +64,13 @@ impl Namespaces {
             unshare.arg(held).arg("true");
             run(unshare)?;
         }
-        let mut switch = String::from("link set lo up\nlink add switch type bridge\n");
-        switch += "link set switch up\n";
-        writeln!(switch, "addr add {}/24 dev switch", address(SWITCH))?;
+        let mut switch = String::from("link set lo up\n");
+        let (own, hardware) = (node_address(SWITCH), hardware_address(SWITCH));
+        writeln!(
+            switch,
+            "link add switch address {hardware} type bridge\nlink set switch up\n\
+             addr add {own}/24 dev switch"
+        )?;
         for (file, id) in made.files.iter().zip(1..) {
             let (file, hardware) = (quoted(file), hardware_address(id));
             writeln!(
@@ -72,10 +78,9 @@ impl Namespaces {
                 "link add node-{id} type veth peer name eth0 address {hardware} netns {file}\n\
                  link set node-{id} master switch up"
             )?;
+            switch += &neighbour(id, &hardware, "switch");
         }
-        let mut ip = Command::new("ip");
-        ip.args(BATCH);
-        run_all(vec![(ip, switch)])?;
+        at_switch(switch)?;
         let ends = (1..=count).map(|id| (made.command(id, "ip", &BATCH), made.end_of(id)));
         run_all(ends.collect())?;
         Ok(made)
@@ -93,8 +98,8 @@ impl Namespaces {
              addr add {}/24 dev eth0\nlink set eth0 up\n",
             node_address(id)
         );
-        let others = self.ids().filter(|&other| other != id);
-        own + &others.map(|other| neighbour(other, &hardware_address(other))).collect::<String>()
+        let others = self.ids().chain([SWITCH]).filter(|&other| other != id);
+        own + &others.map(usual_neighbour).collect::<String>()
     }
 
     /// A command that runs in a node's namespace.
@@ -148,7 +153,7 @@ impl Links for Namespaces {
     fn cut(&mut self, links: &[(usize, usize)]) -> anyhow::Result<()> {
         let nobody = hardware_address(0);
         self.cut.extend(links);
-        let ends = by_sender(links.iter().copied(), |to| neighbour(to, &nobody));
+        let ends = by_sender(links.iter().copied(), |to| neighbour(to, &nobody, "eth0"));
         run_all(ends.map(|(from, input)| (self.command(from, "ip", &BATCH), input)).collect())
     }
 
@@ -176,9 +181,21 @@ impl Links for Namespaces {
         run(self.command(one, "ss", &["--kill", "--tcp", "dst", &other]))
     }
 
+    fn unplug(&mut self, id: usize) -> anyhow::Result<()> {
+        self.unplugged.insert(id);
+        // Its end stays up: it has a link, to nobody.
+        at_switch(format!("link set node-{id} nomaster\n"))
+    }
+
     fn heal(&mut self) -> anyhow::Result<()> {
+        let plug = std::mem::take(&mut self.unplugged).into_iter();
+        let plug = plug.map(|id| format!("link set node-{id} master switch"));
+        let plug = plug.collect::<Vec<_>>().join("\n");
+        if !plug.is_empty() {
+            at_switch(plug)?;
+        }
         let (cut, narrow) = (std::mem::take(&mut self.cut), std::mem::take(&mut self.narrow));
-        let mend = by_sender(cut.into_iter(), |to| neighbour(to, &hardware_address(to)));
+        let mend = by_sender(cut.into_iter(), usual_neighbour);
         let mend = mend.map(|(from, input)| (self.command(from, "ip", &BATCH), input));
         let widen = narrow
             .into_iter()
@@ -210,6 +227,13 @@ impl Drop for Namespaces {
     }
 }
 
+/// Lets `ip` do this at the switch.
+fn at_switch(input: String) -> anyhow::Result<()> {
+    let mut ip = Command::new("ip");
+    ip.args(BATCH);
+    run_all(vec![(ip, input)])
+}
+
 /// Links by the node they start from, each with the lines that `line` gives for their ends.
 fn by_sender(
     links: impl Iterator<Item = (usize, usize)>,
@@ -222,17 +246,19 @@ fn by_sender(
     ends.into_iter()
 }
 
-fn neighbour(id: usize, hardware: &str) -> String {
-    format!("neigh replace {} lladdr {hardware} dev eth0 nud permanent\n", node_address(id))
+/// That `id` is to be found at this hardware address.
+fn neighbour(id: usize, hardware: &str, link: &str) -> String {
+    format!("neigh replace {} lladdr {hardware} dev {link} nud permanent\n", node_address(id))
 }
 
-/// An address that leads nowhere, should it ever get out.
-fn address(last: u8) -> Ipv4Addr {
-    Ipv4Addr::new(192, 0, 2, last)
+/// Where `id` is if nothing is cut, for another node.
+fn usual_neighbour(id: usize) -> String {
+    neighbour(id, &hardware_address(id), "eth0")
 }
 
+/// Addresses that lead nowhere, should they ever get out.
 fn node_address(id: usize) -> Ipv4Addr {
-    address(u8::try_from(id).expect("there are few nodes"))
+    Ipv4Addr::new(192, 0, 2, u8::try_from(id).expect("there are few nodes"))
 }
 
 /// That of a node; of number 0, one that nobody has.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use parking_lot::{Condvar, Mutex};
 
 use super::{CLIENT_PORT, Links, PEER_PORT};
@@ -153,6 +153,10 @@ impl Links for Proxies {
         };
         self.pairs.iter().filter(between).for_each(|proxy| proxy.reset());
         Ok(())
+    }
+
+    fn unplug(&mut self, id: usize) -> anyhow::Result<()> {
+        bail!("node {id} is on the loopback device, which cannot be unplugged")
     }
 
     fn heal(&mut self) -> anyhow::Result<()> {

@@ -32,6 +32,7 @@ fn try_all(network: &mut Namespaces) -> anyhow::Result<()> {
         cut_one_way(network, &sockets, from, to)
             .with_context(|| format!("a cut of {from} -> {to}"))?;
     }
+    unplug(network, &sockets).context("an unplugged node")?;
     slow_down(network, &sockets).context("a slow link")?;
     reset(network).context("a reset")
 }
@@ -61,6 +62,25 @@ pub(super) fn cut_one_way(
     sockets.send(from, to, b"healed")?;
     let came = sockets.receive(to).context("nothing comes after it was healed")?;
     ensure!(came == b"healed", "node {to} received what was cut off");
+    Ok(())
+}
+
+/// A node that is unplugged hears nobody, clients included, and nobody hears it.
+fn unplug(network: &mut Namespaces, sockets: &Sockets) -> anyhow::Result<()> {
+    let client = UdpSocket::bind("0.0.0.0:0")?;
+    network.unplug(1)?;
+    sockets.send(2, 1, b"while it is unplugged")?;
+    client.send_to(b"while it is unplugged", sockets.0[0].1)?;
+    sockets.send(1, 2, b"while it is unplugged")?;
+    sockets.send(3, 2, b"beside it")?;
+    let came = sockets.receive(2).context("at node 2")?;
+    ensure!(came == b"beside it", "node 2 heard it");
+    network.heal()?;
+    for (from, to) in [(2, 1), (1, 2)] {
+        sockets.send(from, to, b"plugged in")?;
+        let came = sockets.receive(to).with_context(|| format!("at node {to}, plugged in"))?;
+        ensure!(came == b"plugged in", "node {to} heard {from}");
+    }
     Ok(())
 }
 
@@ -119,7 +139,13 @@ impl Sockets {
 
     fn receive(&self, at: usize) -> anyhow::Result<Vec<u8>> {
         let mut buffer = vec![0; 2048];
-        let read = self.0[at - 1].0.recv(&mut buffer)?;
+        let read = loop {
+            match self.0[at - 1].0.recv(&mut buffer) {
+                // Whoever was stopped meanwhile, and goes on, is told so.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break read?,
+            }
+        };
         buffer.truncate(read);
         Ok(buffer)
     }
