@@ -16,6 +16,7 @@ mod cluster;
 mod disk;
 mod faults;
 mod network;
+mod outage;
 mod record;
 mod round;
 mod summary;
@@ -25,6 +26,7 @@ use std::time::{Duration, Instant};
 
 pub use faults::Kind;
 pub use network::{Network, Start, Wanted, choose};
+pub use outage::recover_from_outage;
 pub use summary::Summary;
 
 /// What a campaign does.

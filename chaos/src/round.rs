@@ -114,7 +114,7 @@ pub(crate) fn run(campaign: &Campaign, seed: u64) -> anyhow::Result<Outcome> {
 }
 
 /// A write that goes through, at every node.
-fn wait_until_it_serves(cluster: &Cluster, mut rng: Rng) -> anyhow::Result<()> {
+pub(crate) fn wait_until_it_serves(cluster: &Cluster, mut rng: Rng) -> anyhow::Result<()> {
     let deadline = Instant::now() + RECOVERS_WITHIN;
     for node in cluster.ids() {
         loop {
