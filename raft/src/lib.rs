@@ -12,6 +12,7 @@
 //! **Boundary:** nothing here knows what a command means, which network carries the messages, or
 //! what a disk looks like.
 
+mod answer;
 mod change;
 mod cluster;
 mod configuration;
@@ -25,6 +26,7 @@ mod hand_over;
 mod hand_over_tests;
 #[cfg(all(test, feature = "interleavings"))]
 mod interleavings;
+mod lines;
 mod log;
 mod machine;
 mod membership;
@@ -36,6 +38,7 @@ mod mutation;
 mod options;
 mod peer;
 mod rules;
+mod sending;
 mod served;
 mod shared;
 #[cfg(feature = "simulation")]

@@ -166,7 +166,7 @@ impl Raft {
         let Cluster { initial, connect } = cluster;
         let rules = Rules::recovered(me, initial, recovered, options, Shared::now())?;
         let stage = persister.snapshot_stage();
-        let shared = Arc::new(Shared::new(rules, LogWriter::new(persister)));
+        let shared = Shared::new(rules, LogWriter::new(persister));
         let raft = Self { inner: Arc::new(Inner { shared: Arc::clone(&shared), stage }) };
         let sink = sink(&shared);
         spawn(&shared, me, "log-writer", log_writer_thread)?;

@@ -1,4 +1,4 @@
-//! The mutex around the rules and its condition variables: the only file that locks.
+//! The mutex around the rules and its condition variables: the only module that locks.
 //!
 //! | condition variable | predicate | changed by | waited for by |
 //! |---|---|---|---|
@@ -14,63 +14,27 @@
 //! Every predicate includes *stopped*. Rules only note what changed; every step ends by notifying
 //! those variables, so no wake-up can be forgotten in one of twenty places. Nothing that can wait
 //! happens under the lock.
-#![expect(clippy::disallowed_methods, reason = "this is the file that locks and reads the clock")]
+#![expect(clippy::disallowed_methods, reason = "this is the module that locks and reads the clock")]
 
-use std::sync::Arc;
+mod feeding;
+mod writing;
+
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use oarlock_rpc::ReplySlot;
 use oarlock_rpc::codec::{self, Wire};
-use oarlock_rpc::{End, ReplySlot};
 use oarlock_sync::thread::{self, JoinHandle};
 use oarlock_sync::{Condvar, Mutex, MutexGuard, planted};
 
-use crate::cluster::Peers;
+use self::writing::Writer;
+use crate::answer::Answer;
 use crate::error::Stopped;
-use crate::mutation::{AfterDurable, Seq, Until, WriteWork};
-use crate::rules::{Due, Reach, Rules, Written};
+use crate::lines::Lines;
+use crate::mutation::AfterDurable;
+use crate::rules::{Due, Rules};
 use crate::threads::log_writer::LogWriter;
-use crate::types::PeerId;
-
-/// A reply that waits for the disk.
-#[derive(Debug)]
-struct Answer {
-    until: Until,
-    slot: ReplySlot,
-    bytes: Vec<u8>,
-}
-
-impl Answer {
-    /// Speaks.
-    fn send(self) {
-        self.slot.reply(self.bytes);
-    }
-}
-
-/// Where the right to write is.
-enum Writer {
-    /// Nobody writes.
-    Here(LogWriter),
-    /// Somebody does, and looks for more when that is done.
-    Away,
-    /// Nobody ever will: the peer has stopped.
-    Gone,
-}
-
-/// What became of the answers that waited.
-#[derive(Debug, Default)]
-pub(crate) struct Spoken {
-    to_send: Vec<Answer>,
-    given_up: Vec<Answer>,
-}
-
-impl Spoken {
-    /// Sends those that are to be sent. The callers of the others hear that nothing came back.
-    pub(crate) fn send(self) {
-        self.to_send.into_iter().for_each(Answer::send);
-        drop(self.given_up);
-    }
-}
 
 struct State {
     rules: Rules,
@@ -81,14 +45,16 @@ struct State {
     threads: Vec<JoinHandle<()>>,
     /// How many are joining threads.
     joining: usize,
-    /// The ends to the members that are fed.
-    ends: Peers,
+    /// The ways to the members that are fed.
+    lines: Lines,
     /// Dropped when the peer stops, which every receiver of [`Shared::stop_signal`] sees.
     stop_signal: Option<Sender<()>>,
 }
 
 /// What the threads of one peer share.
 pub(crate) struct Shared {
+    /// For the answers to what is sent.
+    this: Weak<Self>,
     state: Mutex<State>,
     pub(crate) election: Condvar,
     pub(crate) entries_to_send: Condvar,
@@ -103,7 +69,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// The rules of a peer that starts now.
-    pub(crate) fn new(mut rules: Rules, writer: LogWriter) -> Self {
+    pub(crate) fn new(mut rules: Rules, writer: LogWriter) -> Arc<Self> {
         if writer.is_instant() {
             rules.writes_are_instant();
         }
@@ -115,10 +81,11 @@ impl Shared {
             stopped: None,
             threads: Vec::new(),
             joining: 0,
-            ends: Peers::new(),
+            lines: Lines::default(),
             stop_signal: Some(sender),
         };
-        Self {
+        Arc::new_cyclic(|this| Self {
+            this: Weak::clone(this),
             state: Mutex::new(state),
             election: Condvar::new(),
             entries_to_send: Condvar::new(),
@@ -129,7 +96,7 @@ impl Shared {
             leader: Condvar::new(),
             joined: Condvar::new(),
             stop_signal: receiver,
-        }
+        })
     }
 
     /// The moment the rules of a new peer begin at.
@@ -140,8 +107,9 @@ impl Shared {
     /// One step of the protocol: the only mutable access to the rules.
     pub(crate) fn step<T>(&self, f: impl FnOnce(&mut Rules, Instant) -> T) -> Result<T, Stopped> {
         let mut state = self.running()?;
-        let value = f(&mut state.rules, oarlock_sync::now());
-        self.end_step_writing(state);
+        let now = oarlock_sync::now();
+        let value = f(&mut state.rules, now);
+        self.end_step_working(state, now);
         Ok(value)
     }
 
@@ -158,7 +126,8 @@ impl Shared {
         f: impl FnOnce(&mut Rules, Instant) -> AfterDurable<R>,
     ) {
         let Ok(mut state) = self.running() else { return };
-        let AfterDurable { value, until } = f(&mut state.rules, oarlock_sync::now());
+        let now = oarlock_sync::now();
+        let AfterDurable { value, until } = f(&mut state.rules, now);
         let bytes = codec::encode(&value).expect("replies are far below their limit");
         let answer = Answer { until, slot, bytes };
         let speak_now =
@@ -169,7 +138,7 @@ impl Shared {
             state.outbox.push(answer);
             None
         };
-        self.end_step_writing(state);
+        self.end_step_working(state, now);
         if let Some(answer) = answer {
             answer.send();
         }
@@ -222,79 +191,6 @@ impl Shared {
         Ok(out.value)
     }
 
-    /// Sleeps until there is something to write and nobody writes it; `None` once the peer stops.
-    pub(crate) fn take_writes(&self) -> Option<(LogWriter, WriteWork)> {
-        let mut state = self.state.lock();
-        loop {
-            if state.stopped.is_some() {
-                return self.retire_writer(state);
-            }
-            let now = oarlock_sync::now();
-            let due = state.take_writes(now);
-            self.end_step(&mut state);
-            match due {
-                Due::Now(taken) => return Some(taken),
-                Due::At(deadline) => {
-                    debug_assert!(deadline > now, "a wait for a moment that has passed is a spin");
-                    self.log_writer.wait_until(&mut state, deadline);
-                }
-                Due::WhenWoken => self.log_writer.wait(&mut state),
-            }
-        }
-    }
-
-    /// Closes what there is to write to, once nobody does.
-    fn retire_writer<T>(&self, mut state: MutexGuard<'_, State>) -> Option<T> {
-        while matches!(state.writer, Writer::Away) {
-            self.log_writer.wait(&mut state);
-        }
-        let writer = std::mem::replace(&mut state.writer, Writer::Gone);
-        // Files are closed without the lock.
-        drop(state);
-        drop(writer);
-        None
-    }
-
-    /// What could be written of the work up to `through` is. Returns the answers that waited for it,
-    /// to be sent without the lock.
-    pub(crate) fn on_written(&self, writer: LogWriter, through: Seq, written: Written) -> Spoken {
-        let is_stalled = written.reach != Reach::All;
-        let mut guard = self.state.lock();
-        let state = &mut *guard;
-        state.writer = Writer::Here(writer);
-        if state.stopped.is_some() {
-            if planted("a write that ends behind the stop leaves the right to write away") {
-                state.writer = Writer::Away;
-            }
-            drop(guard);
-            if !planted("a write that ends behind the stop wakes nobody") {
-                self.log_writer.notify_all();
-            }
-            return Spoken::default();
-        }
-        state.rules.on_written(through, written, oarlock_sync::now());
-        // Whoever queued more in the meantime left it to us; the thread takes it.
-        if !planted("what was queued during a write is forgotten") {
-            state.rules.wake_for_writes();
-        }
-        let mutations = state.rules.mutations();
-        let to_send = state.outbox.extract_if(.., |answer| mutations.has(answer.until)).collect();
-        // Who waits for entries that have no room had better ask again than wait for ever.
-        let given_up = if is_stalled { std::mem::take(&mut state.outbox) } else { Vec::new() };
-        self.end_step(state);
-        drop(guard);
-        if !planted("a finished write does not wake those who wait for it") {
-            self.durable.notify_all();
-        }
-        Spoken { to_send, given_up }
-    }
-
-    /// A write failed, or panicked.
-    pub(crate) fn writer_is_gone(&self) {
-        self.state.lock().writer = Writer::Gone;
-        self.log_writer.notify_all();
-    }
-
     /// Waits until `done` finds what it looks for, at the latest until `deadline`; asked again
     /// whenever another leader is known.
     pub(crate) fn wait_for_leader<T>(
@@ -336,30 +232,6 @@ impl Shared {
                 return Err(stopped.clone());
             }
         }
-    }
-
-    /// Keeps the end to a member, or none any more. Returns the one before: it is not to be dropped
-    /// under a lock that its completions take.
-    pub(crate) fn set_end(
-        &self,
-        member: PeerId,
-        end: Option<Arc<dyn End>>,
-    ) -> Option<Arc<dyn End>> {
-        let ends = &mut self.state.lock().ends;
-        match end {
-            Some(end) => ends.insert(member, end),
-            None => ends.remove(&member),
-        }
-    }
-
-    /// The end to a member.
-    pub(crate) fn end_to(&self, member: PeerId) -> Option<Arc<dyn End>> {
-        self.state.lock().ends.get(&member).cloned()
-    }
-
-    /// The ends to all members that are fed.
-    pub(crate) fn ends(&self) -> Peers {
-        self.state.lock().ends.clone()
     }
 
     /// Stops the peer, for `reason` if it still runs: wakes every thread and whoever waits. Replies
@@ -437,21 +309,6 @@ impl Shared {
         }
     }
 
-    /// Ends a step, and writes what it queued if that needs no waiting.
-    fn end_step_writing(&self, mut state: MutexGuard<'_, State>) {
-        let taken = match &state.writer {
-            Writer::Here(writer) if writer.is_instant() && state.rules.has_writes() => {
-                state.take_writes(oarlock_sync::now())
-            }
-            _ => Due::WhenWoken,
-        };
-        self.end_step(&mut state);
-        drop(state);
-        if let Due::Now((writer, work)) = taken {
-            writer.write_for(self, work);
-        }
-    }
-
     /// Ends a step: the invariants hold, and whoever has something to do now is woken.
     fn end_step(&self, state: &mut State) {
         if cfg!(debug_assertions) {
@@ -471,21 +328,6 @@ impl Shared {
             if !planted("a step wakes nobody") {
                 condvar.notify_all();
             }
-        }
-    }
-}
-
-impl State {
-    /// Takes what is to be written, and the right to write it.
-    fn take_writes(&mut self, now: Instant) -> Due<(LogWriter, WriteWork)> {
-        let Writer::Here(_) = self.writer else { return Due::WhenWoken };
-        match self.rules.writes_due(now) {
-            Due::Now(work) => match std::mem::replace(&mut self.writer, Writer::Away) {
-                Writer::Here(writer) => Due::Now((writer, work)),
-                Writer::Away | Writer::Gone => unreachable!("the right to write was here"),
-            },
-            Due::At(deadline) => Due::At(deadline),
-            Due::WhenWoken => Due::WhenWoken,
         }
     }
 }

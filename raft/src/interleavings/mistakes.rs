@@ -4,6 +4,7 @@
 use oarlock_sync::model::find;
 
 use super::alone::{callers, change_and_kill, killed, killed_twice, snapshot};
+use super::cluster;
 use super::disk::Disk;
 use super::follower::{leader_awaited, requests};
 
@@ -42,5 +43,7 @@ mistakes! {
     stop_drops: "unspoken answers are dropped under the lock", requests(Disk::slow, true);
     two_kills: "a second kill does not wait", killed_twice();
     change: "a change of members does not see the stop", change_and_kill();
+    line_kept: "whoever has sent keeps the line", cluster::callers();
+    line_news: "what comes up while somebody sends is forgotten", cluster::callers();
     promise: "a promise is kept without a word", callers(Disk::slow);
 }

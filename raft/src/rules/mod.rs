@@ -322,6 +322,11 @@ impl Rules {
         std::mem::take(&mut self.wake)
     }
 
+    /// Takes along whether the steps since the last call have something for followers.
+    pub(crate) fn take_news(&mut self) -> bool {
+        std::mem::take(&mut self.wake.entries_to_send)
+    }
+
     /// A log entry from a client, if this peer leads (section 5.3) and there is room for it: `None`
     /// otherwise.
     pub(crate) fn start(&mut self, data: std::sync::Arc<[u8]>, now: Instant) -> Option<EntryId> {

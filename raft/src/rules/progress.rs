@@ -202,6 +202,15 @@ impl Progress {
         entries || commit || round || !matches!(self.feed, Feed::Replicate)
     }
 
+    /// Whether there is something to say at once, to a follower whose log matches and that answers.
+    pub(super) fn is_ready(&self, at: &Moment) -> bool {
+        matches!(self.feed, Feed::Replicate)
+            && self.next_index > at.base.index
+            && at.now >= self.send_after
+            && self.unanswered_since.is_none_or(|since| at.now < since + at.patience)
+            && self.has_news(at)
+    }
+
     /// Whether it is to confirm a round, and no other is under way.
     fn wants_round(&self, at: &Moment) -> bool {
         self.round_sent < at.read_round && self.round_sent == self.round_acked

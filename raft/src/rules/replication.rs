@@ -37,7 +37,7 @@ pub(crate) struct SentAppend {
 }
 
 impl Rules {
-    /// A replication thread's work: the next message for `peer`.
+    /// The next message for `peer`.
     pub(crate) fn replication_due(&mut self, peer: PeerId, now: Instant) -> Due<Send> {
         let ask_at = match self.timeout_now_due(peer, now) {
             Due::Now(args) => return Due::Now(Send::TimeoutNow(args)),
@@ -57,6 +57,36 @@ impl Rules {
             Wanted::BareHeartbeat => Due::Now(self.append_from(peer, at.base, Vec::new(), &at)),
             Wanted::BeginSnapshot => self.begin_snapshot_to(peer, &at),
             Wanted::Piece => Due::Now(self.piece_to(peer, now)),
+        }
+    }
+
+    /// A message for `peer` that any thread may send: it is short, and the follower's log is known
+    /// to match.
+    pub(crate) fn quick_append(&mut self, peer: PeerId, now: Instant) -> Option<Send> {
+        if self.hands_over() {
+            return None;
+        }
+        let at = self.moment(now);
+        let Role::Leader { progress } = &self.role else { return None };
+        let follower = progress.get(&peer).filter(|follower| follower.is_ready(&at))?;
+        let sent_last = follower.next_index() - 1;
+        let is_short = at.last_index - sent_last <= QUICK_ENTRIES_MAX
+            && self.log.bytes_between(sent_last, at.last_index) <= QUICK_BYTES_MAX;
+        is_short.then(|| self.append_to(peer, false, &at))
+    }
+
+    /// When the replication thread of `peer` has to look for something to send.
+    pub(crate) fn next_look(&mut self, peer: PeerId, now: Instant) -> Due<()> {
+        if self.hands_over() {
+            return Due::Now(());
+        }
+        let at = self.moment(now);
+        let Role::Leader { progress } = &mut self.role else { return Due::WhenWoken };
+        let Some(follower) = progress.get_mut(&peer) else { return Due::WhenWoken };
+        match follower.wanted(&at) {
+            Due::Now(_) => Due::Now(()),
+            Due::At(deadline) => Due::At(deadline),
+            Due::WhenWoken => Due::WhenWoken,
         }
     }
 
@@ -299,3 +329,7 @@ impl Rules {
 /// How soon a message is sent again when the first one is lost: well below any time-out, and far
 /// from a busy loop.
 const RETRY_AFTER: Duration = Duration::from_millis(10);
+/// More entries than these are not put into a message by whoever happens to come by.
+const QUICK_ENTRIES_MAX: Index = 256;
+/// The same for their bytes.
+const QUICK_BYTES_MAX: u64 = 64 << 10;
