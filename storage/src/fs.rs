@@ -6,6 +6,7 @@ pub(crate) mod forgetful;
 mod real;
 #[cfg(any(test, feature = "simulation"))]
 pub(crate) mod sim;
+mod uncached;
 
 use std::any::Any;
 use std::io::{self, IoSlice};
@@ -25,6 +26,23 @@ pub(crate) enum OpenMode {
     Write,
     /// A file for reading and writing that is empty now, whether or not it existed.
     Create,
+    /// As `Write`, of a log: nobody reads what is written before the file is opened again, so it
+    /// need not stay in memory.
+    WriteLog,
+    /// As `Create`, of a log.
+    CreateLog,
+}
+
+impl OpenMode {
+    /// Whether the file is empty now.
+    pub(crate) fn creates(self) -> bool {
+        matches!(self, Self::Create | Self::CreateLog)
+    }
+
+    /// Whether the file is an existing one that is written.
+    pub(crate) fn rewrites(self) -> bool {
+        matches!(self, Self::Write | Self::WriteLog)
+    }
 }
 
 /// When the pages of a map come into memory.

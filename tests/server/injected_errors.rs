@@ -38,10 +38,9 @@ struct Injection {
 }
 
 /// The calls that the log is written by, and what each may return.
-const KINDS: [(&str, &[&str]); 7] = [
+const KINDS: [(&str, &[&str]); 6] = [
     ("fdatasync", &["error=EIO", "error=ENOSPC", "error=EINTR"]),
     ("pwrite64", &["error=EIO", "error=ENOSPC", "error=EINTR", "retval=0"]),
-    ("writev", &["error=EIO", "error=ENOSPC", "error=EINTR", "retval=0"]),
     ("fsync", &["error=EIO", "error=ENOSPC", "error=EINTR"]),
     ("rename", &["error=EIO", "error=ENOSPC"]),
     ("openat", &["error=EIO", "error=ENOSPC", "error=EINTR"]),
@@ -58,9 +57,9 @@ const SLICE: [(&str, &str, u64); 14] = [
     ("pwrite64", "error=EIO", 9),
     ("pwrite64", "error=ENOSPC", 4),
     ("pwrite64", "retval=0", 6),
-    ("writev", "error=EIO", 3),
-    ("writev", "error=ENOSPC", 8),
-    ("writev", "retval=0", 5),
+    ("pwrite64", "error=EIO", 16),
+    ("pwrite64", "error=ENOSPC", 21),
+    ("pwrite64", "retval=0", 15),
     ("fsync", "error=EIO", 4),
     ("rename", "error=EIO", 2),
     ("openat", "error=ENOSPC", 9),
@@ -93,7 +92,7 @@ fn files(dir: &Path) -> Vec<String> {
 /// The command line that injects.
 fn strace(injection: Injection, trace: &Path, dir: &Path) -> Vec<String> {
     let Injection { call, outcome, when } = injection;
-    let traced = format!("trace=fdatasync,pwrite64,writev,{call}");
+    let traced = format!("trace=fdatasync,pwrite64,{call}");
     let inject = format!("inject={call}:{outcome}:when={when}");
     let trace = trace.display().to_string();
     let mut line: Vec<String> = ["strace", "-f", "-qq", "-y", "-ttt", "-o", &trace]

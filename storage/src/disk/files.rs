@@ -69,7 +69,7 @@ impl Files {
 
     pub(crate) fn open(&self, name: &str, mode: OpenMode) -> Result<File, StorageError> {
         let path = self.path(name);
-        let operation = if mode == OpenMode::Create { "create" } else { "open" };
+        let operation = if mode.creates() { "create" } else { "open" };
         match self.fs.open(&path, mode) {
             Ok(file) => Ok(File { file, path }),
             Err(error) => Err(io_error(operation, &path, error)),

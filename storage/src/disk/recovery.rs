@@ -192,7 +192,7 @@ fn rehome(files: &Files, segment_bytes: u64, last: &LastSegment) -> Result<Segme
     let (end_at, mut next_batch, _) = *end;
     let name = segment::name(head.number);
     if next_batch - head.first_batch == head.born_batches && !is_torn && lost.is_none() {
-        return Ok(Segment::new(files.open(&name, OpenMode::Write)?, head, *end));
+        return Ok(Segment::new(files.open(&name, OpenMode::WriteLog)?, head, *end));
     }
     let mut bytes = bytes.to_vec();
     assert_eq!(bytes.len() as u64, end_at, "they were cut behind the last good batch");
@@ -228,7 +228,7 @@ fn rehome(files: &Files, segment_bytes: u64, last: &LastSegment) -> Result<Segme
         ..*head
     };
     let aside = format!("{name}{ASIDE_SUFFIX}");
-    let file = files.open(&aside, OpenMode::Create)?;
+    let file = files.open(&aside, OpenMode::CreateLog)?;
     file.write_at(content, HEAD_BYTES as u64)?;
     zero(&file, bytes.len() as u64, head.file_bytes)?;
     Segment::publish(files, &aside, file.clone(), &head)?;

@@ -36,7 +36,7 @@ pub(crate) fn zero_filled(
     name: &str,
     file_bytes: u64,
 ) -> Result<File, StorageError> {
-    let file = files.open(name, OpenMode::Create)?;
+    let file = files.open(name, OpenMode::CreateLog)?;
     zero(&file, 0, file_bytes)?;
     file.sync()?;
     Ok(file)
@@ -59,7 +59,7 @@ impl Filling {
         name: String,
         file_bytes: u64,
     ) -> Result<Self, StorageError> {
-        let file = files.open(&name, OpenMode::Create)?;
+        let file = files.open(&name, OpenMode::CreateLog)?;
         Ok(Self { name, file, file_bytes, at: 0 })
     }
 
@@ -69,7 +69,7 @@ impl Filling {
         name: String,
         file_bytes: u64,
     ) -> Result<Self, StorageError> {
-        let file = files.open(&name, OpenMode::Write)?;
+        let file = files.open(&name, OpenMode::WriteLog)?;
         assert_eq!(file.len()?, file_bytes, "only whole segments are used again");
         Ok(Self { name, file, file_bytes, at: 0 })
     }

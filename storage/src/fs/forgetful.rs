@@ -62,11 +62,15 @@ struct Overwritten {
 
 impl Noted {
     fn open(path: &Path, mode: OpenMode) -> io::Result<Arc<Self>> {
-        let file = RealFs.open(path, mode)?;
-        let undo = match mode {
-            OpenMode::Read => None,
-            OpenMode::Write | OpenMode::Create => Some(OpenOptions::new().write(true).open(path)?),
+        // What a write overwrites is read first, which had better be in memory.
+        let mode = match mode {
+            OpenMode::WriteLog => OpenMode::Write,
+            OpenMode::CreateLog => OpenMode::Create,
+            other => other,
         };
+        let file = RealFs.open(path, mode)?;
+        let is_written = mode != OpenMode::Read;
+        let undo = is_written.then(|| OpenOptions::new().write(true).open(path)).transpose()?;
         Ok(Arc::new(Self { file, undo, overwritten: Mutex::default() }))
     }
 
@@ -162,7 +166,7 @@ impl Fs for ForgetfulFs {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn FsFile>> {
         let mut notes = self.0.lock();
         notes.check()?;
-        if mode == OpenMode::Create {
+        if mode.creates() {
             // A new file in place of the old one: easier to undo than to empty that.
             if let Some(kept) = notes.keep(path)? {
                 fs::remove_file(path)?;
@@ -174,11 +178,11 @@ impl Fs for ForgetfulFs {
             return Ok(Arc::new(ForgetfulFile { notes: Arc::clone(&self.0), noted: opened }));
         }
         let known = notes.files.get(path).cloned();
-        let opened = match known.filter(|_| mode == OpenMode::Write) {
+        let opened = match known.filter(|_| mode.rewrites()) {
             Some(known) => known,
             None => Noted::open(path, mode)?,
         };
-        if mode == OpenMode::Write {
+        if mode.rewrites() {
             notes.files.insert(path.to_owned(), Arc::clone(&opened));
         }
         Ok(Arc::new(ForgetfulFile { notes: Arc::clone(&self.0), noted: opened }))

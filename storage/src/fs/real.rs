@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::uncached::Uncached;
 use super::{Fs, FsFile, Load, LockGuard, OpenMode};
 use crate::SnapshotBytes;
 use crate::disk::mmap;
@@ -36,10 +37,15 @@ impl Fs for RealFs {
         options.read(true);
         match mode {
             OpenMode::Read => {}
-            OpenMode::Write => _ = options.write(true),
-            OpenMode::Create => _ = options.write(true).create(true).truncate(true),
+            OpenMode::Write | OpenMode::WriteLog => _ = options.write(true),
+            OpenMode::Create | OpenMode::CreateLog => {
+                _ = options.write(true).create(true).truncate(true);
+            }
         }
-        Ok(Arc::new(RealFile(options.open(path)?)))
+        let file = options.open(path)?;
+        let is_log = matches!(mode, OpenMode::WriteLog | OpenMode::CreateLog);
+        let uncached = if is_log { Uncached::open(path) } else { None };
+        Ok(Arc::new(RealFile { file, uncached }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -87,23 +93,40 @@ fn try_lock(file: File) -> io::Result<Box<dyn LockGuard>> {
     }
 }
 
-struct RealFile(File);
+struct RealFile {
+    file: File,
+    /// The same file, to write logs with.
+    uncached: Option<Uncached>,
+}
+
+impl RealFile {
+    /// Writes around the page cache if that is possible here; false if nothing counts as written.
+    fn write_uncached(&self, pieces: &[IoSlice<'_>], offset: u64) -> io::Result<bool> {
+        self.uncached.as_ref().map_or(Ok(false), |uncached| uncached.write(pieces, offset))
+    }
+}
 
 impl FsFile for RealFile {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        self.0.read_exact_at(buffer, offset)
+        self.file.read_exact_at(buffer, offset)
     }
 
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.0.write_all_at(bytes, offset)
+        if self.write_uncached(&[IoSlice::new(bytes)], offset)? {
+            return Ok(());
+        }
+        self.file.write_all_at(bytes, offset)
     }
 
     fn write_pieces_at(&self, mut pieces: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
-        let mut file = &self.0;
+        if self.write_uncached(pieces, offset)? {
+            return Ok(());
+        }
+        let mut file = &self.file;
         file.seek(SeekFrom::Start(offset))?;
         while !pieces.is_empty() {
             match file.write_vectored(pieces) {
@@ -117,17 +140,17 @@ impl FsFile for RealFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()
     }
 
     fn set_read_only(&self) -> io::Result<()> {
-        let mut permissions = self.0.metadata()?.permissions();
+        let mut permissions = self.file.metadata()?.permissions();
         permissions.set_readonly(true);
-        self.0.set_permissions(permissions)
+        self.file.set_permissions(permissions)
     }
 
     fn map(&self, offset: u64, len: usize, load: Load) -> io::Result<Arc<dyn SnapshotBytes>> {
-        mmap::map(&self.0, offset, len, load)
+        mmap::map(&self.file, offset, len, load)
     }
 }
 

@@ -347,7 +347,7 @@ impl Fs for SimFs {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn FsFile>> {
         let mut disk = self.0.lock();
         let name = name_of(path);
-        if mode == OpenMode::Create {
+        if mode.creates() {
             disk.change("create")?;
             let file = disk.files.len();
             disk.files.push(Inode { made_as: name.clone(), ..Inode::default() });

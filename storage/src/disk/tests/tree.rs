@@ -122,7 +122,7 @@ impl Fs for Tree {
     }
 
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn FsFile>> {
-        if mode == OpenMode::Create {
+        if mode.creates() {
             self.change()?;
         }
         let file = self.dir_of(path)?.open(path, mode)?;

@@ -1,0 +1,119 @@
+//! Writing around the page cache (`O_DIRECT`), where the file system can do that.
+//!
+//! Nobody reads a log before it is opened again. A copy of it in the page cache would take memory, and
+//! the system the time to look after pages that are written at once anyway: of the processor time
+//! of a write of 4 KiB and its sync, a third; of a write of 1 MiB, a half.
+//!
+//! What such a write needs (memory and place in the file at a sector's border) is seen to here.
+//! Whatever does not lie so, and everything on a file system that cannot do it, is left to ordinary
+//! writes; the two may be mixed, and a sync makes both durable.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, IoSlice};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use rustix::fs::OFlags;
+
+/// Where in a file such a write may begin and end. A disk with larger sectors refuses it, and gets
+/// ordinary writes.
+const SECTOR_BYTES: usize = 512;
+/// Where in memory its bytes begin: no system asks for more.
+const MEMORY_ALIGN: usize = 4096;
+/// No more is written with one call.
+const CALL_BYTES_MAX: usize = 2 << 20;
+
+/// A file that is written around the page cache.
+pub(super) struct Uncached {
+    file: File,
+    /// It did not work here, and is not tried again.
+    is_refused: AtomicBool,
+    /// Memory to copy to, for the one who writes.
+    buffer: Mutex<Vec<u8>>,
+}
+
+impl Uncached {
+    /// Opens an existing file once more; `None` if the file system does not let it be written so.
+    pub(super) fn open(path: &Path) -> Option<Self> {
+        let flags = i32::try_from(OFlags::DIRECT.bits()).ok()?;
+        let file = OpenOptions::new().write(true).custom_flags(flags).open(path).ok()?;
+        Some(Self { file, is_refused: AtomicBool::new(false), buffer: Mutex::default() })
+    }
+
+    /// Writes all of `pieces`, one after the other, from `offset` on. False if that is not possible
+    /// here: then they are to be written in another way, all of them.
+    pub(super) fn write(&self, pieces: &[IoSlice<'_>], offset: u64) -> io::Result<bool> {
+        let len: usize = pieces.iter().map(|piece| piece.len()).sum();
+        let fits = len > 0
+            && len.is_multiple_of(SECTOR_BYTES)
+            && offset.is_multiple_of(SECTOR_BYTES as u64);
+        if !fits || self.is_refused.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
+        let mut buffer = std::mem::take(&mut *self.buffer.lock());
+        let wanted = len.min(CALL_BYTES_MAX) + MEMORY_ALIGN;
+        if buffer.len() < wanted {
+            buffer = vec![0; wanted];
+        }
+        let from = buffer.as_ptr().align_offset(MEMORY_ALIGN);
+        let result = self.write_by(&mut buffer[from..], pieces, offset);
+        *self.buffer.lock() = buffer;
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                self.is_refused.store(true, Ordering::Relaxed);
+                Ok(false)
+            }
+            other => other.map(|()| true),
+        }
+    }
+
+    /// Writes `pieces` by way of `area`.
+    fn write_by(&self, area: &mut [u8], pieces: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
+        let area_len = area.len().min(CALL_BYTES_MAX) / SECTOR_BYTES * SECTOR_BYTES;
+        let (mut filled, mut at) = (0, offset);
+        for piece in pieces {
+            let mut rest: &[u8] = piece;
+            while !rest.is_empty() {
+                let (now, later) = rest.split_at(rest.len().min(area_len - filled));
+                area[filled..filled + now.len()].copy_from_slice(now);
+                filled += now.len();
+                rest = later;
+                if filled == area_len {
+                    self.file.write_all_at(&area[..filled], at)?;
+                    at += filled as u64;
+                    filled = 0;
+                }
+            }
+        }
+        self.file.write_all_at(&area[..filled], at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_of_any_length_are_written_if_all_of_them_end_at_a_sector() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        std::fs::write(&path, vec![1; 8 << 20]).unwrap();
+        let Some(file) = Uncached::open(&path) else {
+            eprintln!("this file system keeps everything in its cache: nothing to see");
+            return;
+        };
+        // More than one call takes, in pieces that end anywhere.
+        let bytes: Vec<u8> = (0..5 * CALL_BYTES_MAX / 2).map(|at| (at % 251) as u8).collect();
+        let mut pieces: Vec<IoSlice<'_>> = bytes.chunks(77_777).map(IoSlice::new).collect();
+        assert!(file.write(&pieces, 1024).unwrap());
+        let found = std::fs::read(&path).unwrap();
+        assert!(found[1024..][..bytes.len()] == bytes, "what was written");
+        assert!(found[..1024].iter().chain(&found[1024 + bytes.len()..]).all(|byte| *byte == 1));
+        assert!(!file.write(&pieces, 1000).unwrap(), "not at a sector's border");
+        pieces.push(IoSlice::new(&[7]));
+        assert!(!file.write(&pieces, 1024).unwrap(), "the end is not");
+        assert!(std::fs::read(&path).unwrap() == found, "nothing was written");
+    }
+}
