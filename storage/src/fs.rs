@@ -40,6 +40,7 @@ impl OpenMode {
     }
 
     /// Whether the file is an existing one that is written.
+    #[cfg(any(test, feature = "power-cut"))]
     pub(crate) fn rewrites(self) -> bool {
         matches!(self, Self::Write | Self::WriteLog)
     }

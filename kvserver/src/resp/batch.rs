@@ -1,9 +1,13 @@
 //! What all connections of a thread ask of the store, put together: one request for many commands
 //! costs one trip to the majority's disks, one message to each, and one wake-up at the end.
 //!
-//! Nobody waits for company: what is asked while nothing is on its way is sent at once. While
-//! requests are on their way, what comes gathers, and goes when one is answered; but no question is
-//! held back for longer than [`HELD_MAX`], so that a request that takes long keeps no others.
+//! While requests are on their way, what comes gathers, and goes when one is answered; but no question
+//! is held back for longer than [`HELD_MAX`], so that a request that takes long keeps no others.
+//!
+//! Clients that are answered together ask again almost together. If the first of them set out at
+//! once, the others would wait for it to come home; so whoever comes then waits for those who are
+//! likely to come too: until all have, or none has for a moment ([`QUIET`]), or it has been long
+//! enough ([`RETURN_MAX`]). A client alone never waits.
 //!
 //! Company does not show but by speed. The operations of a question stay together, in order, and
 //! those of a transaction are still one entry of the log. Operations fail one by one, as they would
@@ -24,6 +28,12 @@ const BUSY_AT: usize = 2;
 
 /// How long a question is held back at most while requests are on their way.
 const HELD_MAX: Duration = Duration::from_millis(10);
+
+/// When nobody has come for so long, nobody else is waited for.
+const QUIET: Duration = Duration::from_micros(150);
+
+/// How long a question waits at most for clients that were just answered.
+const RETURN_MAX: Duration = Duration::from_millis(1);
 
 /// The most requests of a kind on their way.
 const IN_FLIGHT_MAX: usize = 256;
@@ -87,12 +97,18 @@ impl Batches {
         }
         lane.bytes += ask.bytes;
         lane.waiting.push_back(Waiting { token, ask, since: now });
+        lane.returning = lane.returning.saturating_sub(1);
+        lane.last_news = Some(now);
         Ok(())
     }
 
-    /// Notes that a request is answered: others may go.
-    pub(super) fn note(&mut self, answered: &Answered) {
-        self.lane(answered.kind).in_flight -= 1;
+    /// Notes that a request is answered: others may go, and those who asked are likely to come
+    /// again.
+    pub(super) fn note(&mut self, answered: &Answered, now: Instant) {
+        let lane = self.lane(answered.kind);
+        lane.in_flight -= 1;
+        lane.returning += answered.parts.len();
+        lane.last_news = Some(now);
     }
 
     /// Sends what need not wait.
@@ -125,6 +141,10 @@ struct Lane {
     /// Of all that wait together.
     bytes: usize,
     in_flight: usize,
+    /// How many were answered lately and have not come again.
+    returning: usize,
+    /// When somebody came, or was answered.
+    last_news: Option<Instant>,
 }
 
 struct Waiting {
@@ -134,16 +154,25 @@ struct Waiting {
 }
 
 impl Lane {
+    /// When the next request goes, if nothing happens before.
     fn deadline(&self) -> Option<Instant> {
-        let first = self.waiting.front()?;
-        (self.in_flight < IN_FLIGHT_MAX).then(|| first.since + HELD_MAX)
+        let first = self.waiting.front().filter(|_| self.in_flight < IN_FLIGHT_MAX)?;
+        let held_until = first.since + HELD_MAX;
+        let quiet_at = self.last_news.filter(|_| self.returning > 0).map(|news| news + QUIET);
+        Some(match quiet_at {
+            _ if self.in_flight >= BUSY_AT => held_until,
+            Some(quiet_at) => quiet_at.min(first.since + RETURN_MAX),
+            None => first.since,
+        })
     }
 
     /// The next request, if one may go.
     fn next(&mut self, now: Instant) -> Option<(Vec<Op>, Vec<Part>)> {
-        if self.deadline()? > now && self.in_flight >= BUSY_AT {
+        if self.deadline()? > now {
             return None;
         }
+        // Who has not come by now may not come at all.
+        self.returning = 0;
         let Waiting { token, ask: first, .. } = self.waiting.pop_front()?;
         self.bytes -= first.bytes;
         self.in_flight += 1;

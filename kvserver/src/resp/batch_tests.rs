@@ -66,7 +66,7 @@ impl Bench {
     fn answered(&mut self) -> Vec<(u64, Result<usize, ExecuteError>)> {
         let mail = self.mailbox.take().map_or_else(Vec::new, |mail| mail.answered);
         for answered in &mail {
-            self.batches.note(answered);
+            self.batches.note(answered, self.now);
         }
         let parts = mail.iter().flat_map(Answered::parts);
         parts.map(|(token, result)| (token, result.map(<[_]>::len).map_err(Clone::clone))).collect()
@@ -109,8 +109,61 @@ fn one_alone_goes_at_once_and_others_together() {
     let mut answered = bench.answered();
     answered.sort_by_key(|(token, _)| *token);
     assert_eq!(answered, [(1, Ok(1)), (2, Ok(1)), (3, Ok(2)), (4, Ok(3))]);
+    bench.now += QUIET;
     bench.submit();
     assert_eq!(bench.store.requests(), [2]);
+}
+
+/// Three clients that were just answered together.
+fn three_answered() -> Bench {
+    let mut bench = Bench::new();
+    (1..=3).for_each(|token| bench.push(token, writes(1)));
+    bench.submit();
+    assert_eq!(bench.store.asked.lock().len(), 1);
+    bench.store.answer_all();
+    assert_eq!(bench.answered().len(), 3);
+    bench
+}
+
+#[test]
+fn whoever_comes_first_waits_for_those_who_were_answered_with_it() {
+    let mut bench = three_answered();
+    for token in 1..=3 {
+        assert_eq!(bench.store.requests(), [0; 0], "others may come");
+        bench.push(token, writes(1));
+        bench.submit();
+        bench.now += QUIET / 2;
+    }
+    assert_eq!(bench.store.requests(), [3], "all have come");
+}
+
+#[test]
+fn nobody_waits_long_for_others_to_come_again() {
+    let mut bench = three_answered();
+    bench.push(1, writes(1));
+    assert_eq!(bench.batches.deadline(), Some(bench.now + QUIET));
+    bench.now += QUIET;
+    bench.submit();
+    assert_eq!(bench.store.requests(), [1], "nobody else has come for a moment");
+
+    let mut bench = three_answered();
+    bench.push(1, writes(1));
+    let first_came = bench.now;
+    bench.now += RETURN_MAX - QUIET / 2;
+    bench.push(2, writes(1));
+    assert_eq!(bench.batches.deadline(), Some(first_came + RETURN_MAX), "long enough");
+}
+
+#[test]
+fn a_client_alone_never_waits_for_itself() {
+    let mut bench = Bench::new();
+    for _ in 0..3 {
+        bench.push(1, writes(1));
+        bench.submit();
+        assert_eq!(bench.store.asked.lock().len(), 1);
+        bench.store.answer_all();
+        assert_eq!(bench.answered().len(), 1);
+    }
 }
 
 #[test]

@@ -70,7 +70,7 @@ impl Switchboard {
 
     fn on_mail(&mut self, mail: Mail) {
         for answered in mail.answered {
-            self.host.batches.note(&answered);
+            self.host.batches.note(&answered, self.host.now);
             for (token, result) in answered.parts() {
                 self.with(token, |host, wire| host.on_answers(token, wire, result));
             }
