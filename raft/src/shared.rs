@@ -3,7 +3,7 @@
 //! | condition variable | predicate | changed by | waited for by |
 //! |---|---|---|---|
 //! | `election` | a round of votes to send, or the election deadline came | election rules | election thread |
-//! | `entries_to_send` | a follower wants a message | appends, replies, commits, reads | replication threads |
+//! | `entries_to_send` | a follower wants a message that nobody sends on the way | appends, replies, commits, reads | replication threads |
 //! | `log_writer` | a mutation is queued and nobody writes, or nobody ever will | every rule that changes durable state, whoever wrote | log writer |
 //! | `durable` | the durable sequence number passed one | log writer | whoever may not speak yet |
 //! | `committed` | something to apply, a read to serve or to fail | commits, rounds, log writer | applier |
