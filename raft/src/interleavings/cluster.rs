@@ -121,11 +121,16 @@ pub(super) fn member_leaves() {
         move || leader.submit_with(&Append(1), |_| tell())
     });
     let other = pair.peers.iter().map(|peer| peer.status().id).find(|id| *id != leader.status().id);
-    let change = Change::default().removing(other.expect("there are two"));
-    let changed = leader.change_membership(&change, NEVER);
+    let other = other.expect("there are two");
+    let changed = leader.change_membership(&Change::default().removing(other), NEVER);
     if !model::deadlines_come_early() {
         let configuration = changed.expect("it leads, and both are there");
         assert_eq!(configuration.voters().len(), 1, "{configuration}");
+        let prompt = Prompt::begin();
+        while leader.raft().end_to(other).is_some() {
+            thread::yield_now();
+        }
+        prompt.end();
     }
     caller.join().expect("a caller");
     pair.end();

@@ -43,6 +43,7 @@ mistakes! {
     stop_drops: "unspoken answers are dropped under the lock", requests(Disk::slow, true);
     two_kills: "a second kill does not wait", killed_twice();
     change: "a change of members does not see the stop", change_and_kill();
+    fed_no_more: "who is fed no more has its thread sleep on", cluster::member_leaves();
     line_kept: "whoever has sent keeps the line", cluster::callers();
     line_news: "what comes up while somebody sends is forgotten", cluster::callers();
     promise: "a promise is kept without a word", callers(Disk::slow);

@@ -44,7 +44,7 @@ impl Rules {
         others.map(|peer| (peer, address(peer))).collect()
     }
 
-    /// Has every replication thread look again.
+    /// Has every replication thread look.
     pub(crate) fn wake_replication(&mut self) {
         self.wake.entries_to_send = true;
     }

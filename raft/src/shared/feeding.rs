@@ -1,10 +1,11 @@
 //! How messages get to the followers: the lock's side of [`crate::lines`].
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use oarlock_rpc::End;
+use oarlock_sync::planted;
 
 use super::{Shared, State};
 use crate::cluster::Peers;
@@ -39,6 +40,16 @@ impl Shared {
             if guard.stopped.is_some() {
                 return None;
             }
+        }
+    }
+
+    /// Has the replication thread that looks at `ended` end.
+    pub(crate) fn end_feeding(&self, ended: &AtomicBool) {
+        let state = self.state.lock();
+        ended.store(true, Ordering::Relaxed);
+        drop(state);
+        if !planted("who is fed no more has its thread sleep on") {
+            self.entries_to_send.notify_all();
         }
     }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use oarlock_sync::thread::JoinHandle;
 
@@ -107,11 +107,7 @@ impl Members {
     /// Ends the thread of `peer`, and drops the end.
     fn part(&mut self, shared: &Shared, peer: PeerId) {
         let Some(fed) = self.fed.remove(&peer) else { return };
-        // If the peer has stopped, its thread ends anyway.
-        drop(shared.step(|rules, _| {
-            fed.ended.store(true, Ordering::Relaxed);
-            rules.wake_replication();
-        }));
+        shared.end_feeding(&fed.ended);
         join(fed.thread);
         drop(shared.set_end(peer, None));
     }
