@@ -151,6 +151,11 @@ impl Faults<'_> {
         thread::sleep(Duration::from_millis(self.rng.u64(from_ms..=to_ms)));
     }
 
+    /// For as long as links are cut: now and then until connections over them are given up.
+    fn while_cut(&mut self) {
+        if self.rng.u32(..8) == 0 { self.wait(5000, 9000) } else { self.wait(300, 4000) }
+    }
+
     fn some_node(&mut self) -> usize {
         let ids: Vec<usize> = self.cluster.ids().collect();
         ids[self.rng.usize(..ids.len())]
@@ -219,14 +224,14 @@ impl Faults<'_> {
         let (some, others) = ids.split_at(self.rng.usize(1..ids.len().max(2)));
         let pairs = some.iter().flat_map(|&one| others.iter().map(move |&other| (one, other)));
         self.cluster.links.cut(&both_ways(pairs))?;
-        self.wait(300, 4000);
+        self.while_cut();
         Ok(())
     }
 
     fn pair(&mut self) -> anyhow::Result<()> {
         let pair = self.some_pair();
         self.cluster.links.cut(&both_ways([pair]))?;
-        self.wait(300, 4000);
+        self.while_cut();
         Ok(())
     }
 
@@ -237,7 +242,7 @@ impl Faults<'_> {
         let links: Vec<_> =
             others.map(|other| if hears { (node, other) } else { (other, node) }).collect();
         self.cluster.links.cut(&links)?;
-        self.wait(300, 4000);
+        self.while_cut();
         Ok(())
     }
 
@@ -258,7 +263,7 @@ impl Faults<'_> {
             self.wait(0, 500);
             self.cluster.kill(node);
         }
-        self.wait(300, 4000);
+        self.while_cut();
         self.cluster.links.heal()?;
         self.cluster.start_node(node)
     }
