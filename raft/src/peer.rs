@@ -341,6 +341,11 @@ impl Service for RaftService {
         Ok(())
     }
 
+    fn hung_up(&self, peer: u64) {
+        // A peer that has stopped follows nobody.
+        drop(self.shared.step(|rules, now| rules.on_hang_up(PeerId(peer), now)));
+    }
+
     /// One step under the lock; what waits for the disk, the log writer sends, without it.
     fn is_prompt(&self) -> bool {
         true

@@ -146,6 +146,14 @@ pub trait Service: Send + Sync + 'static {
     /// network or user code: it takes one step and returns.
     fn handle(&self, method: &str, args: &[u8], reply: ReplySlot) -> Result<(), UnknownMethod>;
 
+    /// The connection by which node `peer` of the same cluster called has ended, by no doing of this
+    /// side: it has died, or will be back by another connection, or is so already. Must not wait.
+    ///
+    /// Default: nothing.
+    fn hung_up(&self, peer: u64) {
+        let _ = peer;
+    }
+
     /// Whether a network within one process may save the hand-over between threads: run `handle` on
     /// the thread that calls, and what waits for the reply on the thread that fills the slot. So a
     /// prompt service takes short locks only, and holds none while it fills or drops a slot.

@@ -35,6 +35,10 @@ impl Service for Router {
         }
     }
 
+    fn hung_up(&self, peer: u64) {
+        self.services.values().for_each(|service| service.hung_up(peer));
+    }
+
     fn is_prompt(&self) -> bool {
         self.services.values().all(|service| service.is_prompt())
     }

@@ -19,6 +19,7 @@ mod configurations;
 mod election;
 mod gather;
 mod hand_over;
+mod hang_up;
 mod membership;
 mod progress;
 mod read;

@@ -11,7 +11,7 @@ use super::incoming::{ReadError, WhileUnsent, read_frames};
 use super::outgoing::{NotQueued, Outgoing, Writer};
 use super::server::Shared;
 use super::socket;
-use crate::{Completion, Service};
+use crate::{Completion, Lane, Service};
 
 /// The cause under which handshakes that broke off are logged; refusals have their own codes.
 const BROKE_OFF: u8 = 0;
@@ -45,6 +45,14 @@ pub(super) fn serve(shared: &Shared, id: u64, stream: TcpStream, remote: SocketA
         Ok(end) => end,
         Err(e) => ReadError::Io(e),
     };
+    let by_remote = matches!(end, ReadError::Closed | ReadError::Io(_));
+    if by_remote
+        && !shared.registry.is_stopped()
+        && hello.role == Role::Peer
+        && hello.lane == Lane::Urgent
+    {
+        service.hung_up(hello.dialer.node_id);
+    }
     match end {
         ReadError::Frame(_) | ReadError::Direction => {
             log::warn!(target: "NETW", "closed the connection of {}: {end}", Dialer(remote, hello));

@@ -227,3 +227,23 @@ fn a_handler_that_panics_closes_its_connection_alone() {
     assert_eq!(other.call(ECHO, vec![2]).wait(), Some(vec![2]));
     eventually("it connects again", || end.call(ECHO, vec![3]).wait() == Some(vec![3]));
 }
+
+#[test]
+fn a_service_hears_of_nodes_that_hang_up_and_of_nobody_else() {
+    let fixture = Fixture::new();
+    let dialer = node(fresh_id());
+    let peer = || EndOptions::peer(fixture.addr().to_string(), dialer, fixture.me.node_id);
+    let (first, second) = (patient(peer()), patient(peer()));
+    let client = patient(EndOptions::client(fixture.addr().to_string()));
+    for end in [&first, &second, &client] {
+        assert_eq!(end.call(ECHO, vec![1]).wait(), Some(vec![1]));
+    }
+    drop(client);
+    drop(first);
+    eventually("it is told", || !fixture.service.hung_up.lock().is_empty());
+    assert_eq!(*fixture.service.hung_up.lock(), [dialer.node_id], "the client is nobody");
+    let Fixture { service, server, .. } = fixture;
+    drop(server);
+    assert_eq!(*service.hung_up.lock(), [dialer.node_id], "this side ended it");
+    drop(second);
+}

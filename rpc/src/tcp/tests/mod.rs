@@ -40,6 +40,7 @@ fn node(node_id: u64) -> Identity {
 #[derive(Default)]
 struct TestService {
     kept: Mutex<Vec<(Vec<u8>, ReplySlot)>>,
+    hung_up: Mutex<Vec<u64>>,
 }
 
 impl Service for TestService {
@@ -50,6 +51,10 @@ impl Service for TestService {
             _ => return Err(UnknownMethod(method.to_owned())),
         }
         Ok(())
+    }
+
+    fn hung_up(&self, peer: u64) {
+        self.hung_up.lock().push(peer);
     }
 }
 
