@@ -69,7 +69,7 @@ mod tests {
         let interval = rules.options.heartbeat_interval;
         rules.on_hang_up(LEADER, now);
         assert!(rules.take_wake().election, "the election thread sleeps longer");
-        assert!(!matches!(rules.election_due(now + interval - interval / 8), Due::Now(_)));
+        assert!(!matches!(rules.election_due(now + interval * 7 / 8), Due::Now(_)));
         let granted = rules.handle_request_vote(&pre_vote_of_other(), now).value.vote_granted;
         assert!(granted, "another may campaign");
         assert!(matches!(rules.election_due(now + interval * 2), Due::Now(_)));
