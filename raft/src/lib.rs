@@ -3,7 +3,8 @@
 //! The map, from the outside in:
 //! - [`machine`](Replicated): a state machine of your own, replicated: `submit` and `read`.
 //! - [`peer`](Raft): the labs' interface underneath: `make`, `start`, `get_state`, `snapshot`.
-//! - `threads`: election, replication (one a member), members, applier, log writer; one loop each.
+//! - `threads`: election, replication (one a member), members, applier, log writer, snapshots;
+//!   one loop each.
 //! - `served`: the state machine, and those who wait for what it says.
 //! - `shared`: the mutex around the rules, its condition variables, and nothing else that locks.
 //! - `rules`: the paper's Figure 2 and its neighbours as plain methods on plain state.
@@ -29,6 +30,7 @@ mod interleavings;
 mod lines;
 mod log;
 mod machine;
+mod machine_sink;
 mod membership;
 #[cfg(all(test, not(feature = "interleavings")))]
 mod membership_tests;
@@ -44,6 +46,7 @@ mod shared;
 #[cfg(feature = "simulation")]
 #[doc(hidden)]
 pub mod simulation;
+mod state_machine;
 #[cfg(all(test, not(feature = "interleavings")))]
 mod tests;
 mod threads;
@@ -55,9 +58,10 @@ pub use cluster::{Cluster, Connect, Peers};
 pub use configuration::Configuration;
 pub use error::{OpenError, ReadError, RestoreError, Stopped, SubmitError};
 pub use hand_over::HandOverError;
-pub use machine::{Replicated, ReplicatedOptions, StateMachine};
+pub use machine::{Replicated, ReplicatedOptions};
 pub use options::Options;
 pub use peer::{ApplyMsg, PeerStatus, Raft, RoleName, SnapshotError, Start, Status};
+pub use state_machine::{Frozen, StateMachine};
 pub use types::{Entry, EntryId, EntryKind, Index, PeerId, Snapshot, SnapshotMeta, Term};
 
 #[cfg(feature = "mistakes")]

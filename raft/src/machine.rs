@@ -7,41 +7,26 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
-use oarlock_rpc::codec::{self, Wire};
+use crossbeam_channel::{Sender, unbounded};
+use oarlock_rpc::codec;
 use oarlock_rpc::{Service, promise};
-use oarlock_storage::{Persister, SnapshotStage};
+use oarlock_storage::Persister;
 
 use crate::change::{Change, ChangeError};
 use crate::cluster::{Cluster, Peers};
 use crate::configuration::Configuration;
-use crate::error::{OpenError, ReadError, RestoreError, Stopped, SubmitError};
+use crate::error::{OpenError, ReadError, Stopped, SubmitError};
 use crate::hand_over::HandOverError;
+use crate::machine_sink::MachineSink;
 use crate::options::Options;
-use crate::peer::{Raft, SnapshotError, Status};
-use crate::rules::{ApplyWork, Refusal, Rules};
+use crate::peer::{Raft, Status};
+use crate::rules::Refusal;
 use crate::served::{ReadDone, Served, SubmitDone, Waiting};
 use crate::shared::Shared;
-use crate::threads::applier::{Gone, Sink};
-use crate::types::{EntryId, Index, PeerId, Term};
-
-/// What is replicated. Every peer applies the same commands in the same order, so `apply` must
-/// depend on nothing but the state and the command.
-pub trait StateMachine: Send + 'static {
-    /// What changes the state; travels through the log in its encoded form.
-    type Command: Wire + Send + 'static;
-    /// What `apply` answers to whoever submitted the command.
-    type Output: Send + 'static;
-
-    /// Takes one command. `id` is its place in the log.
-    fn apply(&mut self, id: EntryId, command: Self::Command) -> Self::Output;
-
-    /// The whole state as bytes: equal states must give equal bytes.
-    fn snapshot(&self) -> Vec<u8>;
-
-    /// Replaces the whole state by what [`snapshot`](Self::snapshot) wrote at some peer.
-    fn restore(&mut self, snapshot: &[u8]) -> Result<(), RestoreError>;
-}
+use crate::state_machine::StateMachine;
+use crate::threads::snapshots::snapshots_thread;
+use crate::threads::spawn;
+use crate::types::{EntryId, PeerId, Term};
 
 /// How a replicated state machine runs.
 #[derive(Clone, Debug)]
@@ -113,20 +98,25 @@ impl<M: StateMachine> Replicated<M> {
         if let Some(snapshot) = &recovered.snapshot {
             let last_included = snapshot.meta.last_included;
             machine
-                .restore(snapshot)
+                .restore_from(snapshot)
                 .map_err(|source| OpenError::Restore { last_included, source })?;
         }
         let (waiting, incoming) = unbounded();
+        let stage = persister.snapshot_stage();
         let sink = MachineSink {
             served: Served::new(machine),
             incoming,
-            stage: persister.snapshot_stage(),
+            stage: Arc::clone(&stage),
             snapshot_log_bytes: options.snapshot_log_bytes,
             snapshot_log_bytes_max: options.snapshot_log_bytes_max,
             last_snapshot_bytes,
         };
         let command_bytes_max = options.raft.command_bytes_max;
         let raft = Raft::launch(me, cluster, recovered, persister, options.raft, |_| sink)?;
+        if options.snapshot_log_bytes.is_some() {
+            let body = move |shared: &Arc<Shared>| snapshots_thread(shared, &*stage);
+            spawn(raft.shared(), me, "snapshots", body)?;
+        }
         Ok(Self { raft, waiting, timeout: options.timeout, command_bytes_max })
     }
 
@@ -335,118 +325,4 @@ impl<M: StateMachine> Replicated<M> {
 #[expect(clippy::disallowed_methods, reason = "a blocking call's deadline never enters the rules")]
 fn deadline_in(timeout: Duration) -> Instant {
     oarlock_sync::now() + timeout
-}
-
-/// The applier's side: the state machine, whom it answers, and its snapshots.
-struct MachineSink<M: StateMachine> {
-    served: Served<M>,
-    /// Who waits. Sent under the peer's lock, so it is on its way before the entry or round it names
-    /// can be committed.
-    incoming: Receiver<Waiting<M>>,
-    stage: Arc<dyn SnapshotStage>,
-    snapshot_log_bytes: Option<u64>,
-    snapshot_log_bytes_max: u64,
-    /// The size of the last snapshot that was taken here, or came from a leader.
-    last_snapshot_bytes: u64,
-}
-
-impl<M: StateMachine> Sink for MachineSink<M> {
-    fn take(&mut self, work: ApplyWork, shared: &Shared) -> Result<(), Gone> {
-        self.learn_who_waits();
-        match work {
-            ApplyWork::Entries(entries) => {
-                let last = entries.last().expect("work has entries").id;
-                for entry in &entries {
-                    self.served.apply(entry);
-                }
-                self.snapshot_if_due(last.index, shared);
-            }
-            ApplyWork::Restore(snapshot) => {
-                self.last_snapshot_bytes = snapshot.len() as u64;
-                self.served.restore(&snapshot);
-            }
-            ApplyWork::MakeRoom(applied) if self.snapshot_log_bytes.is_some() => {
-                self.snapshot(applied, shared, |rules| rules.log().last().index == applied);
-            }
-            ApplyWork::MakeRoom(_) => {}
-            ApplyWork::ServeReads { through } => self.served.serve_reads(through),
-            ApplyWork::FailReads { through } => {
-                let leader = shared.look(|rules, _| rules.leader());
-                self.served.fail_reads(through, leader);
-            }
-        }
-        Ok(())
-    }
-
-    fn end(&mut self, shared: &Shared) {
-        self.learn_who_waits();
-        self.served.end(&shared.stopped().unwrap_or_else(Stopped::killed));
-    }
-}
-
-impl<M: StateMachine> MachineSink<M> {
-    fn learn_who_waits(&mut self) {
-        for waiting in self.incoming.try_iter() {
-            self.served.expect(waiting);
-        }
-    }
-
-    fn snapshot_if_due(&mut self, applied: Index, shared: &Shared) {
-        if let Some(least) = self.snapshot_log_bytes {
-            let limit = log_limit(least, self.last_snapshot_bytes, self.snapshot_log_bytes_max);
-            self.snapshot(applied, shared, |rules| rules.log().entries_bytes() > limit);
-        }
-    }
-
-    /// Takes a snapshot of everything up to `applied`, if `is_due` says so, before and after it was
-    /// written.
-    fn snapshot(&mut self, applied: Index, shared: &Shared, is_due: impl Fn(&Rules) -> bool) {
-        let meta =
-            shared.step(|rules, _| is_due(rules).then(|| rules.snapshot_meta(applied)).flatten());
-        // A peer that has stopped takes no snapshots; the applier is about to see it too.
-        let Ok(Some(meta)) = meta else { return };
-        if let Err(error) = self.take_snapshot(meta, shared, is_due) {
-            log::warn!(target: "SNAP", "no snapshot at {applied}: {error}");
-        }
-    }
-
-    fn take_snapshot(
-        &mut self,
-        meta: oarlock_storage::SnapshotMeta,
-        shared: &Shared,
-        is_due: impl Fn(&Rules) -> bool,
-    ) -> Result<(), SnapshotError> {
-        let content = self.served.machine.snapshot();
-        let staged = self.stage.write_all(meta, &content)?;
-        self.last_snapshot_bytes = content.len() as u64;
-        drop(content);
-        // Not waited for: on a full disk that could take long, and reads come by here.
-        let unused = shared.step(|rules, _| {
-            if is_due(rules) {
-                drop(rules.compact(staged));
-                return None;
-            }
-            Some(staged)
-        })?;
-        // Its file is removed, which is not for the lock.
-        drop(unused);
-        Ok(())
-    }
-}
-
-/// How large the log behind a snapshot of so many bytes may get.
-fn log_limit(least: u64, snapshot_bytes: u64, most: u64) -> u64 {
-    snapshot_bytes.min(most).max(least)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::log_limit;
-
-    #[test]
-    fn the_log_gets_as_large_as_the_snapshot_within_bounds() {
-        let limits = [0, 16, 100, 1000].map(|snapshot_bytes| log_limit(16, snapshot_bytes, 256));
-        assert_eq!(limits, [16, 16, 100, 256]);
-        assert_eq!(log_limit(1000, 5000, 0), 1000, "the labs' limit is one");
-    }
 }

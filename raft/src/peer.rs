@@ -278,6 +278,9 @@ pub enum SnapshotError {
     /// It could not be written; the log is as it was.
     #[error("the snapshot could not be written: {0}")]
     Storage(#[from] oarlock_storage::StorageError),
+    /// The state machine could not write its state down; the log is as it was.
+    #[error("the state machine could not write its state: {0}")]
+    StateMachine(String),
 }
 
 fn status_of(rules: &Rules, now: std::time::Instant) -> Status {

@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 use oarlock_rpc::codec;
 
 use crate::error::{ReadError, Stopped, SubmitError};
-use crate::machine::StateMachine;
 use crate::rules::ReadId;
+use crate::state_machine::StateMachine;
 use crate::types::{Entry, EntryId, EntryKind, PeerId, Snapshot};
 
 /// Who waits for a command's answer.
@@ -66,7 +66,7 @@ impl<M: StateMachine> Served<M> {
     /// Replaces the state by a leader's snapshot.
     pub(crate) fn restore(&mut self, snapshot: &Snapshot) {
         let last_included = snapshot.meta.last_included;
-        if let Err(error) = self.machine.restore(snapshot) {
+        if let Err(error) = self.machine.restore_from(snapshot) {
             panic!("the snapshot at {last_included} cannot be restored: {error}");
         }
         // Whether the entries they wait for are among those it covers cannot be told.

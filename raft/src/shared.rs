@@ -9,6 +9,7 @@
 //! | `committed` | something to apply, a read to serve or to fail | commits, rounds, log writer | applier |
 //! | `members` | the members differ from those connected to; a change has come further | configurations appended, truncated, committed; members that caught up | members thread, `change_membership` |
 //! | `leader` | another leader is known, or none | role changes | requests that wait for one |
+//! | `jobs` | a snapshot is to be written | the applier | snapshot thread |
 //! | `joined` | nobody is joining threads | whoever kills the peer | whoever else does |
 //!
 //! Every predicate includes *stopped*. Rules only note what changed; every step ends by notifying
@@ -17,8 +18,10 @@
 #![expect(clippy::disallowed_methods, reason = "this is the module that locks and reads the clock")]
 
 mod feeding;
+mod jobs;
 mod writing;
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -35,6 +38,7 @@ use crate::lines::Lines;
 use crate::mutation::AfterDurable;
 use crate::rules::{Due, Rules};
 use crate::threads::log_writer::LogWriter;
+use crate::threads::snapshots::Job;
 
 struct State {
     rules: Rules,
@@ -47,6 +51,8 @@ struct State {
     joining: usize,
     /// The ways to the members that are fed.
     lines: Lines,
+    /// What the snapshot thread is to do, in order.
+    jobs: VecDeque<Job>,
     /// Dropped when the peer stops, which every receiver of [`Shared::stop_signal`] sees.
     stop_signal: Option<Sender<()>>,
 }
@@ -64,6 +70,7 @@ pub(crate) struct Shared {
     durable: Condvar,
     leader: Condvar,
     joined: Condvar,
+    jobs: Condvar,
     stop_signal: Receiver<()>,
 }
 
@@ -82,6 +89,7 @@ impl Shared {
             threads: Vec::new(),
             joining: 0,
             lines: Lines::default(),
+            jobs: VecDeque::new(),
             stop_signal: Some(sender),
         };
         Arc::new_cyclic(|this| Self {
@@ -95,6 +103,7 @@ impl Shared {
             durable: Condvar::new(),
             leader: Condvar::new(),
             joined: Condvar::new(),
+            jobs: Condvar::new(),
             stop_signal: receiver,
         })
     }
@@ -243,6 +252,7 @@ impl Shared {
         }
         state.stopped = Some(reason);
         let unspoken = std::mem::take(&mut state.outbox);
+        let undone = std::mem::take(&mut state.jobs);
         state.stop_signal = None;
         let unspoken = if planted("unspoken answers are dropped under the lock") {
             drop(unspoken);
@@ -258,6 +268,7 @@ impl Shared {
             &self.committed,
             &self.members,
             &self.leader,
+            &self.jobs,
         ] {
             wake.notify_all();
         }
@@ -266,6 +277,8 @@ impl Shared {
         }
         // Their callers hear nothing: that runs the network's code, so not under the lock.
         drop(unspoken);
+        // As large as the state.
+        drop(undone);
     }
 
     /// Why the peer stopped, if it has.

@@ -28,6 +28,10 @@ pub struct Counts {
     pub hand_overs: u64,
     /// Snapshots installed from a leader.
     pub installs: u64,
+    /// Snapshots written while commands were applied.
+    pub frozen: u64,
+    /// Of these, taken over by the state machine.
+    pub published: u64,
     /// Requests of clerks.
     pub requests: u64,
     /// Writes acknowledged to a clerk.
@@ -73,6 +77,8 @@ impl Counts {
         self.elections += other.elections;
         self.hand_overs += other.hand_overs;
         self.installs += other.installs;
+        self.frozen += other.frozen;
+        self.published += other.published;
         self.requests += other.requests;
         self.writes += other.writes;
         self.duplicates += other.duplicates;
@@ -105,6 +111,11 @@ impl fmt::Display for Counts {
             "{} elections, {} leaders that were to hand over, {} entries committed, {} snapshots installed, \
              {} messages",
             self.elections, self.hand_overs, self.commits, self.installs, self.messages
+        )?;
+        writeln!(
+            f,
+            "{} snapshots written while commands were applied, {} of them taken over",
+            self.frozen, self.published
         )?;
         writeln!(
             f,

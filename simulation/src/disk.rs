@@ -16,6 +16,8 @@ use crate::world::World;
 
 /// A write without faults takes at most this long, in microseconds.
 const GOOD_WRITE_MAX_US: u64 = 1_500;
+/// A large state takes at most so long: the log grows, and is replaced, in the meantime.
+const SLOW_SNAPSHOT_MAX_US: u64 = 2_000_000;
 /// A crash that is planned comes within so many operations of the disk.
 const DOOM_WITHIN: u64 = 24;
 
@@ -49,6 +51,23 @@ impl World {
             Ok(()) => self.after_step(node),
             Err(error) => self.disk_failed(node, &error),
         }
+    }
+
+    /// The snapshot thread of `node` begins: other things go on meanwhile.
+    pub(crate) fn begin_snapshot(&mut self, node: PeerId) {
+        let life = self.nodes[&node].life;
+        let is_slow = !self.healed && self.random.chance(300);
+        let longest = if is_slow { SLOW_SNAPSHOT_MAX_US } else { GOOD_WRITE_MAX_US };
+        let takes = self.random.micros(0, longest);
+        self.after(takes, Event::StateWritten { node, life });
+    }
+
+    /// What was begun is done; if the disk fails, the log writer will notice.
+    pub(crate) fn finish_snapshot(&mut self, node: PeerId) {
+        let now = self.now;
+        self.running(node).peer.finish_snapshot(now);
+        self.counts.frozen += 1;
+        self.after_step(node);
     }
 
     /// An error of the disk stops a node: one that was planned as a fault, or as a crash.
@@ -86,6 +105,11 @@ impl World {
             self.nodes[&node].disk.plan(operation, SimFault::Crash);
             running.peer.abandon_write();
             self.counts.torn_writes += 1;
+        }
+        if running.peer.is_writing_state() && self.random.chance(500) {
+            let operation = self.random.below(DOOM_WITHIN);
+            self.nodes[&node].disk.plan(operation, SimFault::Crash);
+            running.peer.abandon_snapshot();
         }
         drop(running);
         self.stopped(node, how);

@@ -93,6 +93,7 @@ impl World {
         let is_settled = |world: &Self| {
             world.asking.is_empty()
                 && world.is_caught_up()
+                && world.members().all(|node| !node.is_taking_snapshot())
                 && world.book.configurations.is_settled()
         };
         loop {

@@ -125,6 +125,11 @@ impl Node {
         DiskPersister::open_simulated(&self.disk, &options)
     }
 
+    /// A snapshot of its own is under way: its log will be shorter.
+    pub(crate) fn is_taking_snapshot(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| running.peer.is_taking_snapshot())
+    }
+
     pub(crate) fn is_paused(&self, now: Instant) -> bool {
         let until = self.running.as_ref().and_then(|running| running.paused_until);
         until.is_some_and(|until| now < until)

@@ -26,6 +26,8 @@ pub(crate) enum Event {
     },
     /// The disk is done.
     Written { node: PeerId, life: u64 },
+    /// The snapshot thread is done.
+    StateWritten { node: PeerId, life: u64 },
     /// A thread of a peer wakes by itself.
     Timer { node: PeerId, life: u64 },
     /// A clerk thinks of something to ask.

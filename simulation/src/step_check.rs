@@ -109,6 +109,7 @@ impl World {
                     self.counts.installs += 1;
                     last = EntryId::default();
                 }
+                Deed::Published => self.counts.published += 1,
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The key-value state machine of a simulated peer, which notes what it does for the checks.
 
 use oarlock_kvserver::{Answers, ClientId, KvMachine, Limits, Op, Outcome, Request};
-use oarlock_raft::{EntryId, Index, RestoreError, StateMachine};
+use oarlock_raft::{EntryId, Frozen, Index, RestoreError, Snapshot, StateMachine};
 
 use crate::fingerprint::{mix, mix_bytes};
 use crate::mistake::Mistake;
@@ -25,6 +25,8 @@ pub(crate) enum Deed {
     Applied(Applied),
     /// It was replaced by a snapshot.
     Restored,
+    /// Its own snapshot has become the current one.
+    Published,
 }
 
 /// The state machine.
@@ -36,12 +38,14 @@ pub(crate) struct Store {
     mistake: Option<Mistake>,
     /// How many snapshots it was restored from.
     restored: u64,
+    /// How many snapshots it was asked for.
+    asked: u64,
 }
 
 impl Store {
     pub(crate) fn new(limits: Limits, mistake: Option<Mistake>) -> Self {
         let machine = KvMachine::new(limits);
-        Self { machine, deeds: Vec::new(), mistake, restored: 0 }
+        Self { machine, deeds: Vec::new(), mistake, restored: 0, asked: 0 }
     }
 
     pub(crate) fn read(&self, ops: &[Op]) -> Answers {
@@ -88,6 +92,18 @@ impl StateMachine for Store {
 
     fn snapshot(&self) -> Vec<u8> {
         self.machine.to_bytes()
+    }
+
+    fn freeze(&mut self) -> Option<Box<dyn Frozen>> {
+        // Small states take the other way.
+        self.asked += 1;
+        let state = !self.asked.is_multiple_of(3);
+        state.then(|| Box::new(self.machine.to_bytes()) as Box<dyn Frozen>)
+    }
+
+    fn published(&mut self, _snapshot: &Snapshot) -> Option<Box<dyn Send>> {
+        self.deeds.push(Deed::Published);
+        None
     }
 
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), RestoreError> {

@@ -156,7 +156,10 @@ impl World {
             }
             Event::Written { node, life } if self.is_alive(node, life) => self.finish_write(node),
             Event::Timer { node, life } if self.is_alive(node, life) => self.timer_rings(node),
-            Event::Written { .. } | Event::Timer { .. } => {}
+            Event::StateWritten { node, life } if self.is_alive(node, life) => {
+                self.finish_snapshot(node);
+            }
+            Event::Written { .. } | Event::Timer { .. } | Event::StateWritten { .. } => {}
             Event::ClerkActs { clerk } => self.clerk_acts(clerk),
             Event::Asked { node, op, attempt, request } => {
                 if self.nodes[&node].running.is_some() {
@@ -188,7 +191,9 @@ impl World {
         match *event {
             Event::Request { to, .. } => Some(to),
             Event::Outcome { to, life, .. } if self.is_alive(to, life) => Some(to),
-            Event::Written { node, life } | Event::Timer { node, life }
+            Event::Written { node, life }
+            | Event::Timer { node, life }
+            | Event::StateWritten { node, life }
                 if self.is_alive(node, life) =>
             {
                 Some(node)
@@ -207,6 +212,7 @@ impl World {
                 Output::Answer { reply_to, reply } => self.answer(node, reply_to, reply),
                 Output::Silence { reply_to } => self.keep_silent(node, reply_to),
                 Output::Write => self.begin_write(node),
+                Output::WriteState => self.begin_snapshot(node),
                 Output::Changed { number, result } => self.change_ends(node, number, result),
                 Output::Removed => return self.peer_leaves(node),
             }

@@ -7,6 +7,7 @@ use super::alone::{callers, change_and_kill, killed, killed_twice, snapshot};
 use super::cluster;
 use super::disk::Disk;
 use super::follower::{leader_awaited, requests};
+use super::snapshots::frozen;
 
 /// No mistake takes more schedules than this.
 const SCHEDULES_MAX: usize = 4000;
@@ -46,5 +47,6 @@ mistakes! {
     fed_no_more: "who is fed no more has its thread sleep on", cluster::member_leaves();
     line_kept: "whoever has sent keeps the line", cluster::callers();
     line_news: "what comes up while somebody sends is forgotten", cluster::callers();
+    job: "a job for the snapshot thread wakes nobody", frozen(false);
     promise: "a promise is kept without a word", callers(Disk::slow);
 }

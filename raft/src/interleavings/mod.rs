@@ -11,6 +11,7 @@ mod cluster;
 mod disk;
 mod follower;
 mod mistakes;
+mod snapshots;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

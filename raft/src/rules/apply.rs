@@ -19,6 +19,9 @@ pub(crate) enum ApplyWork {
     ServeReads { through: ReadId },
     /// The state is replaced by a snapshot, which is durable.
     Restore(Snapshot),
+    /// What the state machine last froze is the current snapshot; everything up to this index has been
+    /// applied meanwhile.
+    Published(Snapshot, Index),
     /// The next committed entries.
     Entries(Vec<Entry>),
     /// The disk is full: a snapshot of everything up to this index would give space back.
@@ -35,6 +38,9 @@ impl Rules {
         }
         if let Some(through) = self.take_ready_reads() {
             return Due::Now(ApplyWork::ServeReads { through });
+        }
+        if let Some(snapshot) = self.take_published() {
+            return Due::Now(ApplyWork::Published(snapshot, applied));
         }
         let base = self.log.base();
         if applied < base.index {

@@ -21,6 +21,7 @@ mod gather;
 mod hand_over;
 mod hang_up;
 mod membership;
+mod own_snapshot;
 mod progress;
 mod read;
 mod replication;
@@ -39,6 +40,7 @@ use oarlock_storage::{HardState, Recovered, Snapshot};
 pub(crate) use apply::ApplyWork;
 #[cfg(feature = "simulation")]
 pub(crate) use election::VoteRound;
+pub(crate) use own_snapshot::Why;
 pub(crate) use progress::Progress;
 pub(crate) use read::ReadId;
 pub(crate) use replication::{Send, SentAppend};
@@ -48,6 +50,7 @@ pub(crate) use space::{Reach, Refusal, Written};
 use self::configurations::Configurations;
 use self::gather::Gather;
 use self::hand_over::HandOver;
+use self::own_snapshot::OwnSnapshot;
 use self::read::Reads;
 use self::rng::Rng;
 use self::space::Space;
@@ -141,6 +144,7 @@ pub(crate) struct Rules {
     /// A round of vote requests the election thread has to send.
     round_to_send: bool,
     incoming: Option<Incoming>,
+    own_snapshot: OwnSnapshot,
     reads: Reads,
     /// A leader's entries that are not committed, in logical bytes.
     uncommitted_bytes: u64,
@@ -199,6 +203,7 @@ impl Rules {
             heard_from_leader: None,
             round_to_send: false,
             incoming: None,
+            own_snapshot: OwnSnapshot::default(),
             reads: Reads::default(),
             uncommitted_bytes: 0,
             gather: Gather::new(options.linger, now),

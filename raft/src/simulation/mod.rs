@@ -22,13 +22,14 @@ pub use message::{Asked, Outcome, Reply, Request, Said};
 use crate::change::{Change, ChangeError, ChangeState};
 use crate::configuration::Configuration;
 use crate::error::{OpenError, ReadError, Stopped, SubmitError};
-use crate::machine::StateMachine;
 use crate::message::RequestVoteArgs;
 use crate::mutation::{AfterDurable, WriteWork};
 use crate::options::Options;
 use crate::rules::{Reach, Refusal, Rules, SentAppend, SentPiece};
 use crate::served::{Served, Waiting};
+use crate::state_machine::StateMachine;
 use crate::threads::log_writer::LogWriter;
+use crate::threads::snapshots::FrozenState;
 use crate::types::{Entry, EntryId, EntryKind, Index, PeerId, Term};
 use work::{Sleeping, Thread};
 
@@ -58,6 +59,8 @@ pub enum Output {
     },
     /// The log writer has something to write: [`Peer::finish_write`] does it.
     Write,
+    /// The snapshot thread has something to write: [`Peer::finish_snapshot`] does it.
+    WriteState,
     /// What came of [`Peer::change_members`].
     Changed {
         /// The number given there.
@@ -120,6 +123,8 @@ pub struct Peer<M: StateMachine> {
     served: Served<M>,
     snapshot_log_bytes: Option<u64>,
     applied: Index,
+    /// What the snapshot thread is to write.
+    frozen: Option<FrozenState>,
     writing: Option<WriteWork>,
     /// The round that the election thread may not send yet.
     round: Option<AfterDurable<crate::rules::VoteRound>>,
@@ -150,7 +155,7 @@ impl<M: StateMachine> Peer<M> {
         if let Some(snapshot) = &recovered.snapshot {
             let last_included = snapshot.meta.last_included;
             machine
-                .restore(snapshot)
+                .restore_from(snapshot)
                 .map_err(|source| OpenError::Restore { last_included, source })?;
         }
         let rules = Rules::recovered(me, initial, recovered, options.raft, now)?;
@@ -164,6 +169,7 @@ impl<M: StateMachine> Peer<M> {
             writer: LogWriter::new(persister),
             served: Served::new(machine),
             snapshot_log_bytes: options.snapshot_log_bytes,
+            frozen: None,
             writing: None,
             round: None,
             outbox: Vec::new(),
@@ -219,6 +225,36 @@ impl<M: StateMachine> Peer<M> {
         if let Some(work) = self.writing.take() {
             drop(self.writer.write(work.steps));
         }
+    }
+
+    /// What the snapshot thread began is done: writes it, really. What cannot be written is not taken;
+    /// the log stays.
+    pub fn finish_snapshot(&mut self, now: Instant) {
+        let frozen = self.frozen.take().expect("a snapshot was begun");
+        let rules = &self.rules;
+        let index = frozen.meta.last_included.index;
+        match frozen.write_aside(&*self.stage, &mut |_| rules.wants_snapshot(index)) {
+            Ok(Some(staged)) => drop(self.rules.snapshot_written(staged, frozen.why, true)),
+            Ok(None) | Err(_) => self.rules.snapshot_failed(now),
+        }
+        self.settle(now);
+    }
+
+    /// The machine dies while the snapshot thread is at work: it does what it can, for nobody.
+    pub fn abandon_snapshot(&mut self) {
+        if let Some(frozen) = self.frozen.take() {
+            drop(frozen.write_aside(&*self.stage, &mut |_| true));
+        }
+    }
+
+    /// Whether a snapshot of its own is under way: written, or being made current.
+    pub fn is_taking_snapshot(&self) -> bool {
+        self.rules.snapshot_is_under_way()
+    }
+
+    /// Whether the snapshot thread is at work.
+    pub fn is_writing_state(&self) -> bool {
+        self.frozen.is_some()
     }
 
     /// Whether the log writer is at work.

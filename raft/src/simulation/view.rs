@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use super::Peer;
 use crate::configuration::Configuration;
-use crate::machine::StateMachine;
 use crate::peer::RoleName;
 use crate::rules::{Progress, Role};
+use crate::state_machine::StateMachine;
 use crate::types::{Entry, EntryId, Index, PeerId, Term};
 
 impl<M: StateMachine> Peer<M> {

@@ -6,9 +6,11 @@ use std::time::Instant;
 use super::{Output, Peer, Request, Sent, WaitingChange};
 use crate::change::{ChangeError, ChangeState};
 use crate::configuration::Configuration;
-use crate::machine::StateMachine;
+use crate::machine_sink::{Taken, taken_from};
 use crate::mutation::AfterDurable;
-use crate::rules::{ApplyWork, Due, VoteRound, Wake};
+use crate::rules::{ApplyWork, Due, VoteRound, Wake, Why};
+use crate::state_machine::StateMachine;
+use crate::threads::snapshots::FrozenState;
 use crate::types::{Index, PeerId};
 
 /// A thread of a peer.
@@ -119,7 +121,7 @@ impl<M: StateMachine> Peer<M> {
             Thread::Applier => {
                 let due = self.rules.apply_due(self.applied, now);
                 if let Some(work) = self.found(thread, due, now) {
-                    self.apply(work);
+                    self.apply(work, now);
                 }
             }
             Thread::Members => {
@@ -252,23 +254,27 @@ impl<M: StateMachine> Peer<M> {
         self.outputs.push(Output::Call { to, call, request });
     }
 
-    fn apply(&mut self, work: ApplyWork) {
+    fn apply(&mut self, work: ApplyWork, now: Instant) {
         match work {
             ApplyWork::Entries(entries) => {
                 for entry in &entries {
                     self.served.apply(entry);
                     self.applied = entry.id.index;
                 }
-                self.snapshot_if_due(self.applied);
+                self.snapshot_if_log_is_long(now);
             }
             ApplyWork::Restore(snapshot) => {
                 self.served.restore(&snapshot);
                 self.applied = snapshot.meta.last_included.index;
             }
             ApplyWork::MakeRoom(applied) if self.snapshot_log_bytes.is_some() => {
-                self.snapshot(applied);
+                self.snapshot(applied, Why::DiskIsFull, now);
             }
             ApplyWork::MakeRoom(_) => {}
+            ApplyWork::Published(snapshot, _) => {
+                drop(self.served.machine.published(&snapshot));
+                self.snapshot_if_log_is_long(now);
+            }
             ApplyWork::ServeReads { through } => self.served.serve_reads(through),
             ApplyWork::FailReads { through } => {
                 self.served.fail_reads(through, self.rules.leader());
@@ -276,18 +282,24 @@ impl<M: StateMachine> Peer<M> {
         }
     }
 
-    fn snapshot_if_due(&mut self, applied: Index) {
-        let is_due = |limit| self.rules.log().entries_bytes() > limit;
-        if self.snapshot_log_bytes.is_some_and(is_due) {
-            self.snapshot(applied);
+    fn snapshot_if_log_is_long(&mut self, now: Instant) {
+        if let Some(limit) = self.snapshot_log_bytes {
+            self.snapshot(self.applied, Why::LogIsLong { limit }, now);
         }
     }
 
-    fn snapshot(&mut self, applied: Index) {
-        let Some(meta) = self.rules.snapshot_meta(applied) else { return };
-        // One that cannot be written is not taken; the log stays.
-        if let Ok(staged) = self.stage.write_all(meta, &self.served.machine.snapshot()) {
-            drop(self.rules.compact(staged));
+    fn snapshot(&mut self, applied: Index, why: Why, now: Instant) {
+        let Some(meta) = self.rules.begin_snapshot(applied, why, now) else { return };
+        match taken_from(&mut self.served.machine) {
+            // One that cannot be written is not taken; the log stays.
+            Taken::Small(content) => match self.stage.write_all(meta, &content) {
+                Ok(staged) => drop(self.rules.snapshot_written(staged, why, false)),
+                Err(_) => self.rules.snapshot_failed(now),
+            },
+            Taken::Large(state) => {
+                self.frozen = Some(FrozenState { meta, why, state });
+                self.outputs.push(Output::WriteState);
+            }
         }
     }
 

@@ -33,9 +33,10 @@ pub(crate) fn applier_thread(shared: &Arc<Shared>, mut sink: impl Sink) {
         applied = match &work {
             ApplyWork::Entries(entries) => entries.last().map_or(applied, |entry| entry.id.index),
             ApplyWork::Restore(snapshot) => snapshot.meta.last_included.index,
-            ApplyWork::ServeReads { .. } | ApplyWork::FailReads { .. } | ApplyWork::MakeRoom(_) => {
-                applied
-            }
+            ApplyWork::ServeReads { .. }
+            | ApplyWork::FailReads { .. }
+            | ApplyWork::Published(..)
+            | ApplyWork::MakeRoom(_) => applied,
         };
         if sink.take(work, shared).is_err() {
             break;
@@ -92,9 +93,10 @@ impl Sink for ChannelSink {
                 self.deliver(ApplyMsg::Snapshot { last_included, snapshot })
             }
             // This interface has no reads, and leaves it to the service when to take snapshots.
-            ApplyWork::ServeReads { .. } | ApplyWork::FailReads { .. } | ApplyWork::MakeRoom(_) => {
-                Ok(())
-            }
+            ApplyWork::ServeReads { .. }
+            | ApplyWork::FailReads { .. }
+            | ApplyWork::Published(..)
+            | ApplyWork::MakeRoom(_) => Ok(()),
         }
     }
 

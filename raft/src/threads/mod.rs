@@ -6,6 +6,7 @@ pub(crate) mod election;
 pub(crate) mod log_writer;
 pub(crate) mod members;
 pub(crate) mod replication;
+pub(crate) mod snapshots;
 
 use std::sync::Arc;
 

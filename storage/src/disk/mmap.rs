@@ -20,8 +20,8 @@ impl SnapshotBytes for Mmap {
 /// that a file that is already too short is an error here instead of a signal later; otherwise only
 /// its length is looked at.
 ///
-/// The caller has verified the content through `read`, and nobody changes it any more: it is a
-/// snapshot under its final name or about to get it, or the batches of a segment that takes no more.
+/// The caller has verified the content through `read`, or has just written it, and nobody changes it
+/// any more: it is a snapshot under its final name or about to get it, or the batches of a segment that takes no more.
 pub(crate) fn map(
     file: &File,
     offset: u64,
@@ -36,8 +36,8 @@ pub(crate) fn map(
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     // SAFETY: the slice must not change while it is borrowed. Only this crate writes the file. A
-    // snapshot was written aside, by one writer that is consumed before the file is mapped; then
-    // it is renamed, made read-only and only ever unlinked. Of a segment only the bytes up to the
+    // snapshot was written aside, by one writer that is complete, and about to be consumed, when the
+    // file is mapped; it is read-only by then, is renamed, and only ever unlinked. Of a segment only the bytes up to the
     // end of its last batch are mapped, and it is not the last segment of the log: nothing is
     // written to it any more except its seal, which stands behind that end; then it is only ever
     // unlinked. Unlinking leaves the mapping and its pages in place. The directory's lock keeps

@@ -86,7 +86,6 @@ pub struct DiskPersister {
     wal: Wal,
     vote: VoteFile,
     snapshots: Arc<DiskStage>,
-    map_files: bool,
     /// The snapshot that the log says is current could not be read: another stands in for it, and
     /// the next one must not keep it as its predecessor.
     current_is_damaged: bool,
@@ -272,8 +271,7 @@ impl Persister for DiskPersister {
             || (!self.has_room() && batch.entries.is_empty() && self.shape.last() == last_included);
         self.have_room(batch)?;
         self.latched(|this| {
-            let (snapshot, reference) =
-                snapshot::publish(&this.files, staged, resets_log, this.map_files)?;
+            let (snapshot, reference) = snapshot::publish(&this.files, staged, resets_log)?;
             let replaces_damaged = this.current_is_damaged;
             this.write(batch, Some(Mark { snapshot: reference, replaces_damaged }))?;
             this.current_is_damaged = false;

@@ -15,6 +15,10 @@ use crate::{
     StorageError,
 };
 
+/// Every so many chunks, 8 MiB, a snapshot that is being written is synced: a large one as a whole
+/// at its end would keep the disk from the log for seconds.
+const CHUNKS_UNSYNCED: usize = (8 << 20) / CHUNK_BYTES;
+
 /// The name of the snapshot up to `last_included`.
 pub(crate) fn name(last_included: EntryId) -> String {
     format!("snapshot-{:020}-{:020}.snap", last_included.index, last_included.term)
@@ -38,6 +42,8 @@ pub(crate) struct DiskStage {
     pub(crate) files: Arc<Files>,
     pub(crate) cluster_id: u64,
     pub(crate) lender: Option<Arc<Lender>>,
+    /// Whether contents are mapped, or read into memory.
+    pub(crate) map: bool,
 }
 
 impl SnapshotStage for DiskStage {
@@ -56,7 +62,8 @@ impl SnapshotStage for DiskStage {
         space.with(|| file.write_at(&head.encode(), 0))?;
         let chunk = Vec::with_capacity(CHUNK_BYTES);
         let crcs = Vec::new();
-        Ok(Box::new(DiskWriter { meta, aside, file, chunk, crcs, space, footer_crc: None }))
+        let map = self.map;
+        Ok(Box::new(DiskWriter { meta, aside, file, chunk, crcs, space, footer_crc: None, map }))
     }
 }
 
@@ -109,6 +116,7 @@ struct DiskWriter {
     space: Space,
     /// Of a complete file.
     footer_crc: Option<u32>,
+    map: bool,
 }
 
 impl DiskWriter {
@@ -126,6 +134,9 @@ impl DiskWriter {
         let at = HEAD_BYTES + self.crcs.len() * CHUNK_BYTES;
         self.space.with(|| self.file.write_at(chunk, at as u64))?;
         self.crcs.push(crc32fast::hash(chunk));
+        if self.crcs.len().is_multiple_of(CHUNKS_UNSYNCED) {
+            self.file.sync()?;
+        }
         Ok(())
     }
 
@@ -198,8 +209,10 @@ impl SnapshotWriter for DiskWriter {
         self.file.sync()?;
         let content_bytes = self.len_bytes();
         let footer_crc = self.footer_crc.expect("it is complete");
-        let Self { meta, aside, file, .. } = *self;
-        let handle = Staged { aside, file, content_bytes, footer_crc };
+        // Here and not when it is published: that is the log writer's time.
+        let content = content(&self.file, content_bytes, self.map, Load::Lazily)?;
+        let Self { meta, aside, .. } = *self;
+        let handle = Staged { aside, content, content_bytes, footer_crc };
         Ok(StagedSnapshot { meta, handle: Box::new(handle) })
     }
 }
@@ -207,7 +220,7 @@ impl SnapshotWriter for DiskWriter {
 /// A complete, synced file that has no name of its own yet.
 pub(crate) struct Staged {
     aside: Aside,
-    file: File,
+    content: Arc<dyn SnapshotBytes>,
     content_bytes: u64,
     footer_crc: u32,
 }
@@ -217,7 +230,6 @@ pub(crate) fn publish(
     files: &Arc<Files>,
     staged: StagedSnapshot,
     resets_log: bool,
-    map: bool,
 ) -> Result<(Snapshot, SnapshotRef), StorageError> {
     let StagedSnapshot { meta, handle } = staged;
     let mut staged = *handle.downcast::<Staged>().expect("staged by this persister");
@@ -226,15 +238,13 @@ pub(crate) fn publish(
     files.rename(&staged.aside.name, &name)?;
     staged.aside.is_published = true;
     files.sync_dir()?;
-    let file = staged.file.renamed(files, &name);
-    let content = content(&file, staged.content_bytes, map)?;
     let reference = SnapshotRef {
         last_included: meta.last_included,
         content_bytes: staged.content_bytes,
         footer_crc: staged.footer_crc,
         resets_log,
     };
-    Ok((Snapshot::new(meta, content), reference))
+    Ok((Snapshot::new(meta, staged.content), reference))
 }
 
 /// The content of a file whose length has been checked.
@@ -242,10 +252,11 @@ fn content(
     file: &File,
     content_bytes: u64,
     map: bool,
+    load: Load,
 ) -> Result<Arc<dyn SnapshotBytes>, StorageError> {
     if map {
         let len = usize::try_from(content_bytes).expect("a file we wrote fits the address space");
-        return file.map(HEAD_BYTES as u64, len, Load::Ahead);
+        return file.map(HEAD_BYTES as u64, len, load);
     }
     Ok(Arc::new(file.read_at(HEAD_BYTES as u64, content_bytes)?))
 }
@@ -325,7 +336,7 @@ fn verified(
     verify_content(&file, footer.content_bytes, crcs, tell)?
         .map_err(|at| damaged(at, "the checksum of the content does not match"))?;
     let meta = SnapshotMeta { last_included, configuration: configuration.into() };
-    Ok(Snapshot::new(meta, content(&file, footer.content_bytes, map)?))
+    Ok(Snapshot::new(meta, content(&file, footer.content_bytes, map, Load::Ahead)?))
 }
 
 /// Reads the content once, piece by piece, through `read`: so a disk that cannot read it says so

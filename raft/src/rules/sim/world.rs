@@ -448,6 +448,7 @@ impl World {
                         self.check.reads_served += 1;
                     }
                 }
+                ApplyWork::Published(..) => unreachable!("it does not ask to be told"),
                 ApplyWork::MakeRoom(applied) => {
                     assert_eq!(applied, running.applied, "everything is in it");
                     self.snapshot(id);
