@@ -1,10 +1,10 @@
 //! The keys and values, and what each operation does to them. Pure and deterministic: the same
 //! operations in the same order give the same answers and the same data at every peer.
 
-use std::collections::BTreeMap;
-
+use crate::base::Base;
 use crate::glob;
-use crate::key::{Key, KeyRef, Place};
+use crate::layers::{Below, Layers};
+use crate::merge::Merged;
 use crate::op::{
     ANSWER_BYTES_MAX, ANSWER_ITEM_BYTES, Answer, Bytes, Condition, KEY_BYTES_MAX, Op, OpError,
     VALUE_BYTES_MAX,
@@ -30,38 +30,43 @@ impl Budget {
 }
 
 /// The keys and values.
-///
-/// Invariant: `bytes` is the sum of the lengths of all keys and values.
-#[derive(Debug, Default)]
-pub(crate) struct Data {
-    map: BTreeMap<Key, Vec<u8>>,
-    bytes: u64,
-}
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Data(Layers);
 
 impl Data {
+    /// The data whose keys and values are all in `base`: so many, and so many bytes of them.
+    pub(crate) fn of(base: Base, len: usize, bytes: u64) -> Self {
+        Self(Layers::of(base, len, bytes))
+    }
+
     /// How many keys there are.
     pub(crate) fn len(&self) -> usize {
-        self.map.len()
+        self.0.len()
     }
 
     /// The sum of the lengths of all keys and values.
     pub(crate) fn len_bytes(&self) -> u64 {
-        self.bytes
+        self.0.len_bytes()
     }
 
-    /// Every key and its value, in the order of [`Key`].
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Key, &Vec<u8>)> {
-        self.map.iter()
+    /// Whether neither the data nor anything that it is kept in has more bytes than this.
+    pub(crate) fn is_within(&self, limit: u64) -> bool {
+        self.0.is_within(limit)
     }
 
-    /// Puts back what [`Data::iter`] gave; false if it is not behind every key there is.
-    pub(crate) fn push_back(&mut self, key: Key, value: Vec<u8>) -> bool {
-        if self.map.last_key_value().is_some_and(|(last, _)| *last >= key) {
-            return false;
-        }
-        self.bytes += (key.bytes().len() + value.len()) as u64;
-        self.map.insert(key, value);
-        true
+    /// Every key and its value, in the order of [`Key`](crate::key::Key).
+    pub(crate) fn iter(&self) -> Merged<'_> {
+        self.0.iter()
+    }
+
+    /// All of it as it is now, whatever changes here later.
+    pub(crate) fn freeze(&mut self) -> Below {
+        self.0.freeze()
+    }
+
+    /// What was frozen last is in `base` now. Returns what that replaces; dropping it may take long.
+    pub(crate) fn rebase(&mut self, base: Base) -> Below {
+        self.0.rebase(base)
     }
 
     /// Executes one operation.
@@ -87,15 +92,15 @@ impl Data {
             }
             Op::StrLen { key } => integer(self.get(key).map_or(0, <[u8]>::len)),
             Op::Exists { keys } => integer(keys.iter().filter(|k| self.get(k).is_some()).count()),
-            Op::DbSize => integer(self.map.len()),
+            Op::DbSize => integer(self.len()),
             Op::Scan { cursor, count, pattern } => {
                 self.scan(*cursor, *count, pattern.as_deref().map(Vec::as_slice), budget)?
             }
             Op::Keys { pattern } => {
-                let found = self.map.keys().filter(|key| glob::matches(pattern, key.bytes()));
-                let copied = found.map(|key| {
-                    budget.spend(key.bytes().len())?;
-                    Ok(Some(Bytes::from(key.bytes())))
+                let found = self.iter().filter(|record| glob::matches(pattern, record.key));
+                let copied = found.map(|record| {
+                    budget.spend(record.key.len())?;
+                    Ok(Some(Bytes::from(record.key)))
                 });
                 Answer::List(copied.collect::<Result<_, OpError>>()?)
             }
@@ -134,7 +139,7 @@ impl Data {
     }
 
     fn get(&self, key: &[u8]) -> Option<&[u8]> {
-        self.map.get(&KeyRef::new(key) as &dyn Place).map(Vec::as_slice)
+        self.0.get(key)
     }
 
     /// A copy of the value, for an answer.
@@ -146,14 +151,7 @@ impl Data {
 
     fn put(&mut self, key: &[u8], value: Bytes) -> Result<(), OpError> {
         check_lengths(key, value.len())?;
-        let added = value.len() as u64;
-        if let Some(old) = self.map.get_mut(&KeyRef::new(key) as &dyn Place) {
-            self.bytes = self.bytes + added - old.len() as u64;
-            *old = value.into_vec();
-        } else {
-            self.bytes += key.len() as u64 + added;
-            self.map.insert(Key::new(key), value.into_vec());
-        }
+        self.0.set(key, value.into_vec());
         Ok(())
     }
 
@@ -189,11 +187,11 @@ impl Data {
 
     fn append(&mut self, key: &[u8], value: Bytes) -> Result<Answer, OpError> {
         let added = value.len();
-        if let Some(old) = self.map.get_mut(&KeyRef::new(key) as &dyn Place) {
-            check_lengths(key, old.len().saturating_add(added))?;
-            old.extend_from_slice(&value);
-            self.bytes += added as u64;
-            return Ok(integer(old.len()));
+        if let Some(old) = self.get(key) {
+            let len = old.len().saturating_add(added);
+            check_lengths(key, len)?;
+            self.0.append(key, &value);
+            return Ok(integer(len));
         }
         self.put(key, value)?;
         Ok(integer(added))
@@ -207,9 +205,7 @@ impl Data {
     }
 
     fn remove(&mut self, key: &[u8]) -> bool {
-        let Some(value) = self.map.remove(&KeyRef::new(key) as &dyn Place) else { return false };
-        self.bytes -= (key.len() + value.len()) as u64;
-        true
+        self.0.remove(key)
     }
 
     /// Looks at `count` keys from `cursor` on, and at all that share the last one's hash: a cursor
@@ -223,15 +219,15 @@ impl Data {
     ) -> Result<Answer, OpError> {
         let mut keys = Vec::new();
         let (mut seen, mut last_hash) = (0, None);
-        for (key, _) in self.map.range(Key::first_of_hash(cursor)..) {
-            if seen >= count.max(1) && last_hash != Some(key.hash()) {
-                return Ok(Answer::Page { cursor: key.hash(), keys });
+        for record in self.0.from(cursor) {
+            if seen >= count.max(1) && last_hash != Some(record.hash) {
+                return Ok(Answer::Page { cursor: record.hash, keys });
             }
             seen += 1;
-            last_hash = Some(key.hash());
-            if pattern.is_none_or(|pattern| glob::matches(pattern, key.bytes())) {
-                budget.spend(key.bytes().len())?;
-                keys.push(Bytes::from(key.bytes()));
+            last_hash = Some(record.hash);
+            if pattern.is_none_or(|pattern| glob::matches(pattern, record.key)) {
+                budget.spend(record.key.len())?;
+                keys.push(Bytes::from(record.key));
             }
         }
         Ok(Answer::Page { cursor: 0, keys })

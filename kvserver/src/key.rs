@@ -97,7 +97,7 @@ impl Ord for dyn Place + '_ {
 
 /// FNV-1a over the bytes, then a mix that spreads its weak high bits. Part of the snapshot format
 /// and of every scan cursor: it must never change.
-fn hash(bytes: &[u8]) -> u64 {
+pub(crate) fn hash(bytes: &[u8]) -> u64 {
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     for &byte in bytes {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);

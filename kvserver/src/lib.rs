@@ -2,7 +2,8 @@
 //!
 //! The map, from the inside out:
 //! - `op`: what can be asked, and what comes back. `data` (with `key` and `glob`): what each
-//!   operation does.
+//!   operation does. `layers` (with `base` and `merge`): where the data is, so that it need be
+//!   neither copied for a snapshot nor in memory.
 //! - [`session`]: which requests have been executed, so that each is executed once.
 //! - `machine`: both together as a replicated state machine; `snapshot`: its state as bytes.
 //! - `request`: how requests travel. `node`, `service`: executing them here or at the leader.
@@ -13,13 +14,16 @@
 //!
 //! **Boundary:** consensus is `oarlock-raft`'s; nothing here looks at its messages or its log.
 
+mod base;
 mod clerk;
 mod data;
 mod error;
 mod glob;
 mod key;
+mod layers;
 mod local;
 mod machine;
+mod merge;
 mod node;
 mod numbering;
 mod op;
@@ -35,7 +39,7 @@ mod watch;
 pub use clerk::Clerk;
 pub use error::{ClerkError, ExecuteError};
 pub use local::LocalClient;
-pub use machine::{Gauges, KvMachine, Outcome};
+pub use machine::{FrozenKv, Gauges, KvMachine, Outcome};
 pub use op::{
     ANSWER_BYTES_MAX, Answer, Answers, Bytes, Condition, KEY_BYTES_MAX, Op, OpError,
     VALUE_BYTES_MAX,

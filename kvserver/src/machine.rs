@@ -1,16 +1,22 @@
 //! The replicated state machine: the data, and the sessions that make each request count once.
 //! Pure; what becomes of it depends on the log alone.
 
-use std::sync::Arc;
+use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use oarlock_raft::{EntryId, RestoreError, StateMachine};
+use oarlock_raft::{EntryId, Frozen, RestoreError, Snapshot, SnapshotMeta, StateMachine};
 
+use crate::base::Base;
 use crate::data::{Budget, Data};
+use crate::layers::Below;
 use crate::op::{Answer, Answers, Op};
 use crate::request::Request;
-use crate::session::{Admission, Limits, Refused, SessionTable};
-use crate::snapshot;
+use crate::session::{Admission, Limits, Refused, SessionTable, Sessions};
+use crate::snapshot::{self, Written};
+
+/// A state of at most so many bytes is not worth freezing.
+const SMALL_BYTES: u64 = 64 << 10;
 
 /// What applying a request comes to: its answers, or why it was not executed.
 pub type Outcome = Result<Answers, Refused>;
@@ -36,6 +42,8 @@ pub struct KvMachine {
     sessions: SessionTable,
     limits: Limits,
     gauges: Arc<Gauges>,
+    /// What will be known of the state frozen last, once it is written.
+    written: Arc<OnceLock<Written>>,
 }
 
 impl Default for KvMachine {
@@ -48,7 +56,7 @@ impl KvMachine {
     /// An empty store.
     pub fn new(limits: Limits) -> Self {
         let (data, sessions) = (Data::default(), SessionTable::new(limits));
-        Self { data, sessions, limits, gauges: Arc::default() }
+        Self { data, sessions, limits, gauges: Arc::default(), written: Arc::default() }
     }
 
     /// The numbers to look at from outside.
@@ -94,9 +102,38 @@ impl KvMachine {
     /// Replaces the state by the one of `bytes`. On an error, which says what is wrong with them,
     /// the state stays as it was.
     pub fn replace_by(&mut self, bytes: &[u8]) -> Result<(), String> {
-        (self.sessions, self.data) = snapshot::decode(bytes, self.limits)?;
+        let content = Arc::new(bytes.to_vec());
+        self.replace_by_snapshot(&Snapshot::new(SnapshotMeta::default(), content))
+    }
+
+    /// [`replace_by`](Self::replace_by), without a copy: the keys and values stay in the snapshot.
+    pub fn replace_by_snapshot(&mut self, snapshot: &Snapshot) -> Result<(), String> {
+        (self.sessions, self.data) = snapshot::decode(snapshot, self.limits)?;
+        self.written = Arc::default();
         self.publish();
         Ok(())
+    }
+
+    /// The state as it is now, to be written while this one goes on changing. Copies a pointer for
+    /// each session, and nothing else.
+    pub fn freeze_state(&mut self) -> FrozenKv {
+        self.written = Arc::default();
+        FrozenKv {
+            horizon: self.sessions.horizon(),
+            sessions: self.sessions.sessions().clone(),
+            key_count: self.data.len(),
+            data: self.data.freeze(),
+            written: Arc::clone(&self.written),
+        }
+    }
+
+    /// What was frozen last is in `snapshot` now, where it is looked at from here on. Returns what is
+    /// needed no more; dropping it may take long.
+    pub fn rebase(&mut self, snapshot: &Snapshot) -> Option<Box<dyn Send>> {
+        let Written { begin, index } = self.written.get()?;
+        let base = Base::written(snapshot.clone(), *begin, Arc::clone(index));
+        self.written = Arc::default();
+        Some(Box::new(self.data.rebase(base)))
     }
 
     fn publish(&self) {
@@ -120,6 +157,40 @@ impl StateMachine for KvMachine {
 
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), RestoreError> {
         self.replace_by(snapshot).map_err(RestoreError)
+    }
+
+    fn freeze(&mut self) -> Option<Box<dyn Frozen>> {
+        let is_small =
+            self.data.is_within(SMALL_BYTES) && self.sessions.len_bytes() as u64 <= SMALL_BYTES;
+        if is_small { None } else { Some(Box::new(self.freeze_state())) }
+    }
+
+    fn published(&mut self, snapshot: &Snapshot) -> Option<Box<dyn Send>> {
+        self.rebase(snapshot)
+    }
+
+    fn restore_from(&mut self, snapshot: &Snapshot) -> Result<(), RestoreError> {
+        self.replace_by_snapshot(snapshot).map_err(RestoreError)
+    }
+}
+
+/// The whole store at one moment.
+#[derive(Debug)]
+pub struct FrozenKv {
+    horizon: u64,
+    sessions: Sessions,
+    key_count: usize,
+    data: Below,
+    written: Arc<OnceLock<Written>>,
+}
+
+impl Frozen for FrozenKv {
+    fn write_to(&self, out: &mut dyn Write) -> io::Result<()> {
+        let sessions = (self.horizon, &self.sessions);
+        let written = snapshot::write(out, sessions, self.key_count, self.data.from(0))?;
+        // Whoever writes it a second time writes the same.
+        drop(self.written.set(written));
+        Ok(())
     }
 }
 

@@ -49,6 +49,7 @@
 //! request's whole fate.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use oarlock_raft::Index;
 use serde::{Deserialize, Serialize};
@@ -110,7 +111,7 @@ pub(crate) enum Admission {
 /// What is known of one client.
 ///
 /// Invariants: every key of `answers` is at least `floor`; `bytes` is the sum of the answers' cost.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Session {
     /// The log index of the latest request; no two sessions have the same.
     pub(crate) last_used: Index,
@@ -168,13 +169,16 @@ fn cost_bytes(answers: Option<&Answers>) -> usize {
     answers.map_or(0, Answers::cost_bytes)
 }
 
+/// What is known of each client; shared with whoever writes it down while it changes.
+pub(crate) type Sessions = BTreeMap<ClientId, Arc<Session>>;
+
 /// All sessions.
 ///
 /// Invariants: `by_use` holds exactly each session under its `last_used`; `bytes` is the sum of
 /// the sessions' bytes; no limit is exceeded between two requests.
 #[derive(Debug, Default)]
 pub(crate) struct SessionTable {
-    sessions: BTreeMap<ClientId, Session>,
+    sessions: Sessions,
     by_use: BTreeMap<Index, ClientId>,
     horizon: Index,
     bytes: usize,
@@ -207,10 +211,12 @@ impl SessionTable {
             self.evict();
         }
         self.touch(client, index);
-        let session = self.sessions.get_mut(&client).expect("inserted just now if it was missing");
+        let session = self.session(client);
         let before = session.bytes;
         session.raise_floor(acked_below);
-        self.bytes -= before - session.bytes;
+        let freed = before - session.bytes;
+        self.bytes -= freed;
+        let session = &self.sessions[&client];
         if seq < session.floor {
             return Admission::Refused(Refused::Forgotten);
         }
@@ -223,11 +229,13 @@ impl SessionTable {
 
     /// Keeps the answers to a request that [`SessionTable::admit`] let through just now.
     pub(crate) fn remember(&mut self, client: ClientId, seq: u64, answers: Answers) {
-        let session = self.sessions.get_mut(&client).expect("admitted just now");
-        self.bytes -= session.bytes;
+        let limits = self.limits;
+        let session = self.session(client);
+        let before = session.bytes;
         session.insert(seq, Some(answers));
-        session.enforce(&self.limits);
-        self.bytes += session.bytes;
+        session.enforce(&limits);
+        let after = session.bytes;
+        self.bytes = self.bytes - before + after;
         self.evict();
     }
 
@@ -236,9 +244,15 @@ impl SessionTable {
         self.horizon
     }
 
-    /// Every session, in the order of the clients' identities.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&ClientId, &Session)> {
-        self.sessions.iter()
+    /// Every session. A copy of the map shares them, so that it costs some 20 ns for each: a session
+    /// is copied by its next use, if anybody still looks at it then.
+    pub(crate) fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    /// How many bytes of answers there are.
+    pub(crate) fn len_bytes(&self) -> usize {
+        self.bytes
     }
 
     /// How many sessions there are.
@@ -272,15 +286,20 @@ impl SessionTable {
     fn insert(&mut self, client: ClientId, session: Session) {
         self.bytes += session.bytes;
         self.by_use.insert(session.last_used, client);
-        self.sessions.insert(client, session);
+        self.sessions.insert(client, Arc::new(session));
     }
 
     fn touch(&mut self, client: ClientId, index: Index) {
-        let session = self.sessions.get_mut(&client).expect("only a known client is touched");
+        let session = self.session(client);
         assert!(session.last_used <= index, "index {} → {index}", session.last_used);
-        self.by_use.remove(&session.last_used);
-        session.last_used = index;
+        let before = std::mem::replace(&mut session.last_used, index);
+        self.by_use.remove(&before);
         self.by_use.insert(index, client);
+    }
+
+    /// A session that is known, to be changed: here alone, if it is shared.
+    fn session(&mut self, client: ClientId) -> &mut Session {
+        Arc::make_mut(self.sessions.get_mut(&client).expect("only a known client is asked for"))
     }
 
     /// Drops the least recently used until the limits hold. The one in use is never among them:

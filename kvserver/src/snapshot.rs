@@ -1,4 +1,5 @@
-//! The state as bytes, and back. Equal states give equal bytes.
+//! The state as bytes, and back. Equal states give equal bytes, in whatever layers they are kept.
+//! Keys and values are not taken out of the bytes, but looked at where they are (`base`).
 //!
 //! All integers are little-endian. Nothing in the bytes is believed before it is checked: a count
 //! is never allocated for, a length never exceeds what is left, keys and clients must ascend, and
@@ -15,43 +16,78 @@
 //!        u32 length, the key, u32 length, the value
 //! ```
 
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use oarlock_raft::Snapshot;
 use oarlock_rpc::codec;
 
+use crate::base::{self, Base, Index, Record};
 use crate::data::Data;
-use crate::key::Key;
-use crate::op::{Answers, KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::op::Answers;
 use crate::request::ClientId;
-use crate::session::{Limits, Session, SessionTable};
+use crate::session::{Limits, Session, SessionTable, Sessions};
 
 const VERSION: u8 = 1;
 
 /// The state as bytes.
 pub(crate) fn encode(sessions: &SessionTable, data: &Data) -> Vec<u8> {
     let mut out = Vec::with_capacity(64 + data.len_bytes() as usize + 8 * data.len());
-    out.push(VERSION);
-    put_u64(&mut out, sessions.horizon());
-    put_u64(&mut out, sessions.len() as u64);
-    for (client, session) in sessions.iter() {
-        for number in [client.born, client.nonce, session.last_used, session.floor] {
-            put_u64(&mut out, number);
-        }
-        put_u32(&mut out, session.answers.len());
-        for (seq, answers) in &session.answers {
-            put_u64(&mut out, *seq);
-            put_bytes(&mut out, &answers.as_ref().map(encode_answers).unwrap_or_default());
-        }
-    }
-    put_u64(&mut out, data.len() as u64);
-    for (key, value) in data.iter() {
-        put_bytes(&mut out, key.bytes());
-        put_bytes(&mut out, value);
-    }
+    let (horizon, sessions) = (sessions.horizon(), sessions.sessions());
+    write(&mut out, (horizon, sessions), data.len(), data.iter()).expect("memory takes everything");
     out
 }
 
-/// The state of these bytes; an error says what is wrong with them.
-pub(crate) fn decode(bytes: &[u8], limits: Limits) -> Result<(SessionTable, Data), String> {
-    let mut input = Input(bytes);
+/// Where the records stand in what was written.
+#[derive(Debug)]
+pub(crate) struct Written {
+    /// The offset of the first one.
+    pub(crate) begin: usize,
+    pub(crate) index: Arc<Index>,
+}
+
+/// Writes a state to `out`: a horizon and sessions, and `key_count` records in order.
+pub(crate) fn write<'a>(
+    out: &mut dyn Write,
+    (horizon, sessions): (u64, &Sessions),
+    key_count: usize,
+    records: impl Iterator<Item = Record<'a>>,
+) -> io::Result<Written> {
+    let mut piece = vec![VERSION];
+    put_u64(&mut piece, horizon);
+    put_u64(&mut piece, sessions.len() as u64);
+    let mut begin = 0;
+    for (client, session) in sessions {
+        for number in [client.born, client.nonce, session.last_used, session.floor] {
+            put_u64(&mut piece, number);
+        }
+        put_u32(&mut piece, session.answers.len());
+        for (seq, answers) in &session.answers {
+            put_u64(&mut piece, *seq);
+            put_bytes(&mut piece, &answers.as_ref().map(encode_answers).unwrap_or_default());
+        }
+        out.write_all(&piece)?;
+        begin += piece.len();
+        piece.clear();
+    }
+    put_u64(&mut piece, key_count as u64);
+    out.write_all(&piece)?;
+    begin += piece.len();
+    let mut index = Index::default();
+    for Record { hash, key, value } in records {
+        for bytes in [key, value] {
+            out.write_all(&length(bytes.len()).to_le_bytes())?;
+            out.write_all(bytes)?;
+        }
+        index.push(hash, 8 + key.len() + value.len());
+    }
+    Ok(Written { begin, index: Arc::new(index) })
+}
+
+/// The state of these bytes, whose keys and values stay where they are; an error says what is wrong
+/// with them.
+pub(crate) fn decode(content: &Snapshot, limits: Limits) -> Result<(SessionTable, Data), String> {
+    let mut input = Input(content);
     let [version] = input.array("the version")?;
     if version != VERSION {
         return Err(format!("snapshot version {version}, but this build reads {VERSION}"));
@@ -60,18 +96,11 @@ pub(crate) fn decode(bytes: &[u8], limits: Limits) -> Result<(SessionTable, Data
     let session_count = input.u64("the number of sessions")?;
     let sessions = (0..session_count).map(|_| input.session());
     let table = SessionTable::from_parts(limits, horizon, sessions)?;
-    let mut data = Data::default();
-    for _ in 0..input.u64("the number of keys")? {
-        let key = Key::new(input.bytes("a key", KEY_BYTES_MAX)?);
-        let value = input.bytes("a value", VALUE_BYTES_MAX)?.to_vec();
-        if !data.push_back(key, value) {
-            return Err("the keys are out of order".to_owned());
-        }
-    }
-    match input.0.len() {
-        0 => Ok((table, data)),
-        left => Err(format!("{left} bytes left over")),
-    }
+    let key_count = input.u64("the number of keys")?;
+    let begin = content.len() - input.0.len();
+    let (base, bytes) = Base::checked(content.clone(), begin, key_count)?;
+    let len = usize::try_from(key_count).expect("each was found in memory");
+    Ok((table, Data::of(base, len, bytes)))
 }
 
 fn encode_answers(answers: &Answers) -> Vec<u8> {
@@ -83,8 +112,11 @@ fn put_u64(out: &mut Vec<u8>, number: u64) {
 }
 
 fn put_u32(out: &mut Vec<u8>, number: usize) {
-    let number = u32::try_from(number).expect("every length and count here is bounded");
-    out.extend_from_slice(&number.to_le_bytes());
+    out.extend_from_slice(&length(number).to_le_bytes());
+}
+
+fn length(number: usize) -> u32 {
+    u32::try_from(number).expect("every length and count here is bounded")
 }
 
 fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -111,14 +143,7 @@ impl<'a> Input<'a> {
     }
 
     fn bytes(&mut self, what: &str, limit: usize) -> Result<&'a [u8], String> {
-        let len = self.u32(what)? as usize;
-        if len > limit {
-            return Err(format!("{what} of {len} bytes, more than the {limit} allowed"));
-        }
-        let (head, rest) =
-            self.0.split_at_checked(len).ok_or_else(|| format!("{what} of {len} bytes is cut"))?;
-        self.0 = rest;
-        Ok(head)
+        base::take(&mut self.0, what, limit)
     }
 
     fn session(&mut self) -> Result<(ClientId, Session), String> {

@@ -2,6 +2,8 @@
 
 use proptest::prelude::*;
 
+use oarlock_raft::SnapshotMeta;
+
 use super::*;
 use crate::machine::KvMachine;
 use crate::op::{Bytes, Op};
@@ -19,6 +21,10 @@ fn machine(steps: &[(u64, u64, Vec<u8>, Vec<u8>)]) -> KvMachine {
         drop(machine.apply_at(index, request));
     }
     machine
+}
+
+fn decoded(bytes: &[u8]) -> Result<(SessionTable, Data), String> {
+    decode(&Snapshot::new(SnapshotMeta::default(), Arc::new(bytes.to_vec())), limits())
 }
 
 fn limits() -> Limits {
@@ -63,7 +69,7 @@ proptest! {
         if let Some(first) = bytes.first_mut() {
             *first = VERSION;
         }
-        drop(decode(&bytes, limits()));
+        drop(decoded(&bytes));
     }
 }
 
@@ -85,18 +91,18 @@ fn claimed_counts_are_not_believed() {
     let mut bytes = vec![VERSION];
     bytes.extend([0; 8]);
     bytes.extend(u64::MAX.to_le_bytes());
-    assert!(decode(&bytes, limits()).is_err());
+    assert!(decoded(&bytes).is_err());
     let mut bytes = vec![VERSION];
     bytes.extend([0; 16]);
     bytes.extend(1u64.to_le_bytes());
     bytes.extend(u32::MAX.to_le_bytes());
-    let Err(reason) = decode(&bytes, limits()) else { panic!("accepted") };
+    let Err(reason) = decoded(&bytes) else { panic!("accepted") };
     assert!(reason.contains("more than"), "{reason}");
 }
 
 #[test]
 fn another_version_is_named() {
-    let Err(reason) = decode(&[9], limits()) else { panic!("accepted") };
+    let Err(reason) = decoded(&[9]) else { panic!("accepted") };
     assert_eq!(reason, "snapshot version 9, but this build reads 1");
 }
 
@@ -114,8 +120,8 @@ fn of_keys(keys: &[&str]) -> Vec<u8> {
 
 #[test]
 fn a_key_cannot_be_there_twice() {
-    assert!(decode(&of_keys(&["k"]), limits()).is_ok());
-    let Err(reason) = decode(&of_keys(&["k", "k"]), limits()) else { panic!("accepted") };
+    assert!(decoded(&of_keys(&["k"])).is_ok());
+    let Err(reason) = decoded(&of_keys(&["k", "k"])) else { panic!("accepted") };
     assert_eq!(reason, "the keys are out of order");
 }
 
@@ -130,7 +136,7 @@ fn a_client_cannot_be_there_twice_or_be_used_before_its_birth() {
             bytes.extend([0; 4]);
         }
         bytes.extend([0; 8]);
-        decode(&bytes, limits()).map(|(table, _)| table.len())
+        decoded(&bytes).map(|(table, _)| table.len())
     };
     assert_eq!(of_sessions(&[[0, 1, 5, 1], [0, 2, 6, 1]]), Ok(2));
     assert!(of_sessions(&[[0, 1, 5, 1], [0, 1, 6, 1]]).unwrap_err().contains("out of order"));

@@ -97,13 +97,24 @@ impl StateMachine for Store {
     fn freeze(&mut self) -> Option<Box<dyn Frozen>> {
         // Small states take the other way.
         self.asked += 1;
-        let state = !self.asked.is_multiple_of(3);
-        state.then(|| Box::new(self.machine.to_bytes()) as Box<dyn Frozen>)
+        let freezes = !self.asked.is_multiple_of(3);
+        freezes.then(|| Box::new(self.machine.freeze_state()) as Box<dyn Frozen>)
     }
 
-    fn published(&mut self, _snapshot: &Snapshot) -> Option<Box<dyn Send>> {
+    fn published(&mut self, snapshot: &Snapshot) -> Option<Box<dyn Send>> {
+        let before = self.fingerprint();
+        let unwanted = self.machine.rebase(snapshot);
+        assert!(unwanted.is_some(), "what was frozen last was published, and is not known");
+        assert_eq!(self.fingerprint(), before, "the state changed with where it is kept");
         self.deeds.push(Deed::Published);
-        None
+        unwanted
+    }
+
+    fn restore_from(&mut self, snapshot: &Snapshot) -> Result<(), RestoreError> {
+        self.machine.replace_by_snapshot(snapshot).map_err(RestoreError)?;
+        self.restored += 1;
+        self.deeds.push(Deed::Restored);
+        Ok(())
     }
 
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), RestoreError> {
