@@ -96,9 +96,14 @@ impl ConfigurationBook {
 
     /// What was appended in this step overlaps with whatever else may be in force: the latest that is
     /// committed, and those that may come to be, of logs with everything up to `last`, the last entry
-    /// that is committed.
+    /// that is committed. What a leader appends that was overtaken long ago, and does not know it, comes
+    /// to nothing: it stands where another entry is committed, or behind it in an earlier term.
     pub(crate) fn check_fresh(&mut self, last: EntryId, checks: &mut Checks) {
         for id in std::mem::take(&mut self.fresh) {
+            let may_come_to_be = id.index > last.index && id.term >= last.term;
+            if !may_come_to_be && id != self.committed {
+                continue;
+            }
             let new = self.at(id);
             let behind = self.appended.range((last.index + 1, last.term)..);
             let alive = behind.filter(|((_, term), _)| *term >= last.term).map(|(_, other)| other);

@@ -138,7 +138,9 @@ impl World {
         let Some(leadership) = leads else { return };
         let recently = |at: &Instant| now < *at + SILENCE_MAX;
         let heard = |peer| peer == id || leadership.heard.get(&peer).is_some_and(recently);
-        let is_followed = is_agreed(configuration, heard);
+        // The step may have ended a change, with a reply that came just now; whose majority it goes by
+        // from here on is then another.
+        let is_followed = is_agreed(configuration, heard) || is_agreed(peer.configuration(), heard);
         self.checks.require(Invariant::LeaderHearsMajority, is_followed, || {
             let heard: Vec<u64> = configuration
                 .members()
