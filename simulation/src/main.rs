@@ -41,8 +41,8 @@ enum Command {
     /// Make each mistake in turn and see which seed finds it; prints a table, and fails if one is not
     /// found.
     Museum {
-        /// How many seeds each gets.
-        #[arg(long, default_value_t = 500)]
+        /// How many seeds each gets at most.
+        #[arg(long, default_value_t = 3000)]
         seeds: u64,
         /// How many processes at once.
         #[arg(long, default_value_t = 2)]
