@@ -1,13 +1,16 @@
-//! Oarlock's log beside two others and the raw floor, in one run, taking turns.
+//! Oarlock beside others, in one run, taking turns: its log (`logs`), and its replicated state machine
+//! (`library`, which is `memory`, `disk` and `failover`).
 //!
-//! `cargo run --release --manifest-path benches/compare/Cargo.toml -- [--write] [--test]`
+//! `cargo run --release --manifest-path benches/compare/Cargo.toml -- [logs] [library] [--write] [--test]`
 //!
 //! Prints tables in Markdown; `--write` puts them in `docs/performance.md`, between the two lines
-//! that mark their place. `--test` runs everything once, in small. Files go to a temporary directory;
-//! `OARLOCK_BENCH_DIR` moves them to the disk that is to be measured.
+//! that mark their place, and leaves those of other parts as they are. `--test` runs everything once,
+//! in small. Files go to a temporary directory; `OARLOCK_BENCH_DIR` moves them to the disk that is to
+//! be measured.
 
 mod contest;
 mod floor;
+mod library;
 mod okay;
 mod ours;
 mod raft_engine_log;
@@ -29,22 +32,54 @@ pub fn value(bytes: usize) -> Vec<u8> {
     (0..bytes).map(|at| (at * 31 % 251) as u8 + 1).collect()
 }
 
-/// Where in the document the tables stand.
-const BEGIN: &str = "<!-- tables of benches/compare: begin -->\n";
-const END: &str = "<!-- tables of benches/compare: end -->\n";
+/// What can be measured, by the names that choose it; everything without any.
+const PARTS: [&str; 4] = ["logs", "memory", "disk", "failover"];
 
 fn main() {
-    let is_wanted = |flag: &str| std::env::args().any(|arg| arg == flag);
-    let plan = if is_wanted("--test") { contest::Plan::small() } else { contest::Plan::full() };
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let is_wanted = |word: &str| args.iter().any(|arg| arg == word);
+    for arg in &args {
+        let flags = ["--write", "--test", "library"];
+        assert!(flags.iter().chain(&PARTS).any(|known| arg == known), "what is {arg:?}?");
+    }
+    let is_test = is_wanted("--test");
     let parent = std::env::var_os("OARLOCK_BENCH_DIR").map(PathBuf::from);
     let parent = parent.unwrap_or_else(std::env::temp_dir);
-    let tables = table::all(&plan, &parent);
-    if is_wanted("--write") {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/performance.md");
-        let text = fs::read_to_string(&path).expect("the document is there");
-        let (before, rest) = text.split_once(BEGIN).expect("the document has a place for tables");
-        let (_, after) = rest.split_once(END).expect("the place has an end");
-        let text = format!("{before}{BEGIN}\n{tables}\n{END}{after}");
-        fs::write(&path, text).expect("the document can be written");
+    let all = args.iter().all(|arg| arg.starts_with("--"));
+    for part in PARTS {
+        if !(all || is_wanted(part) || (part != "logs" && is_wanted("library"))) {
+            continue;
+        }
+        let tables = measure(part, is_test, &parent);
+        if is_wanted("--write") {
+            write(part, &tables);
+        }
     }
+}
+
+/// Measures a part, and returns its tables.
+fn measure(part: &str, is_test: bool, parent: &Path) -> String {
+    let (plan, library_plan) = if is_test {
+        (contest::Plan::small(), library::Plan::small())
+    } else {
+        (contest::Plan::full(), library::Plan::full())
+    };
+    match part {
+        "logs" => table::all(&plan, parent),
+        "memory" => library::memory(library_plan, parent),
+        "disk" => library::disk(library_plan, parent),
+        _ => library::failover(library_plan),
+    }
+}
+
+/// Puts tables into the document, between the two lines that mark the place of their part.
+fn write(part: &str, tables: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/performance.md");
+    let text = fs::read_to_string(&path).expect("the document is there");
+    let [begin, end] = ["begin", "end"]
+        .map(|which| format!("<!-- tables of benches/compare, {part}: {which} -->\n"));
+    let (before, rest) = text.split_once(&begin).expect("the document has a place for tables");
+    let (_, after) = rest.split_once(&end).expect("the place has an end");
+    let text = format!("{before}{begin}\n{tables}\n{end}{after}");
+    fs::write(&path, text).expect("the document can be written");
 }

@@ -59,7 +59,7 @@ fn table(
 }
 
 /// A number with its thousands apart.
-fn grouped(number: f64) -> String {
+pub fn grouped(number: f64) -> String {
     let digits = format!("{number:.0}");
     let mut grouped = String::new();
     for (nth, digit) in digits.chars().enumerate() {
@@ -72,7 +72,7 @@ fn grouped(number: f64) -> String {
 }
 
 /// What it runs on, as far as the system says.
-fn machine() -> String {
+pub fn machine() -> String {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let cpu = read("/proc/cpuinfo");
     let model = cpu.lines().find_map(|line| line.strip_prefix("model name"));
@@ -84,7 +84,8 @@ fn machine() -> String {
     format!("{cores} × {model}, Linux {}, load {load} at the beginning.", kernel.trim())
 }
 
-fn say(text: &mut String, line: &str) {
+/// Prints a line, and keeps it.
+pub fn say(text: &mut String, line: &str) {
     println!("{line}");
     text.push_str(line);
     text.push('\n');
