@@ -59,7 +59,7 @@ impl Node {
         done: impl FnOnce(KvReply) + Send + 'static,
     ) {
         if call.is_read() {
-            self.replicated.read_with(move |machine| {
+            self.replicated.read_vouched_with(call.forwarded, move |machine| {
                 done(match machine {
                     Ok(machine) => KvReply::Answers(machine.read(&call.request.ops)),
                     Err(error) => error.into(),
@@ -77,7 +77,7 @@ impl Node {
         call: &KvCall,
         done: impl FnOnce(Option<KvReply>) + Send + 'static,
     ) {
-        assert!(call.forwarded, "or it might be passed round for ever");
+        assert!(call.forwarded.is_some(), "or it might be passed round for ever");
         match codec::encode(call) {
             Err(_) => done(Some(KvReply::TooLarge)),
             Ok(args) => {

@@ -5,7 +5,7 @@ use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::SystemTime;
 
-use oarlock_raft::{EntryId, Index, PeerId};
+use oarlock_raft::{EntryId, Index, PeerId, Vouch};
 use oarlock_rpc::Method;
 use oarlock_rpc::codec::Wire;
 use serde::{Deserialize, Serialize};
@@ -74,8 +74,9 @@ impl Wire for Request {
 /// A request on its way to a server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KvCall {
-    /// Whether another server passed it on: then it is not passed on again.
-    pub forwarded: bool,
+    /// Set if another server passed it on, after it had come there: then it is not passed on again,
+    /// and spares a read a round of messages.
+    pub forwarded: Option<Vouch>,
     /// The request. If it only reads, its client and numbers mean nothing.
     pub request: Request,
 }
@@ -84,7 +85,7 @@ impl KvCall {
     /// Operations that only read: no session is needed.
     pub fn reading(ops: Vec<Op>) -> Self {
         let client = ClientId { born: 0, nonce: 0 };
-        Self { forwarded: false, request: Request { client, seq: 0, acked_below: 0, ops } }
+        Self { forwarded: None, request: Request { client, seq: 0, acked_below: 0, ops } }
     }
 
     /// Whether the request only reads, and so need not go through the log.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use oarlock_labrpc::Network;
+use oarlock_raft::Vouch;
 use oarlock_rpc::{Completion, End, Method, codec};
 use oarlock_storage::MemoryPersister;
 
@@ -238,7 +239,7 @@ fn a_session_lost_in_the_middle_of_a_request_is_not_renewed_behind_the_callers_b
         let executed = Completion::new(move |_| {
             let client = ClientId::random(2);
             let request = Request { client, seq: 1, acked_below: 1, ops: append("other", "x") };
-            let call = KvCall { forwarded: true, request };
+            let call = KvCall { forwarded: Some(Vouch { peer: PeerId(1), term: 0 }), request };
             let evicted = Completion::new(move |_| drop(done));
             then.start(KV_REQUEST, codec::encode(&call).unwrap(), evicted);
         });

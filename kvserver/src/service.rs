@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use oarlock_raft::Vouch;
 use oarlock_rpc::codec::{self, Wire};
 use oarlock_rpc::{ReplySlot, Service, UnknownMethod};
 
@@ -41,10 +42,11 @@ impl Service for KvService {
 impl KvService {
     fn request(&self, mut call: KvCall, reply: ReplySlot) {
         if self.forward
-            && !call.forwarded
-            && let Route::Peer(leader) = self.node.route_to(self.node.leader().1)
+            && call.forwarded.is_none()
+            && let (term, leader) = self.node.leader()
+            && let Route::Peer(leader) = self.node.route_to(leader)
         {
-            call.forwarded = true;
+            call.forwarded = Some(Vouch { peer: self.node.me, term });
             match codec::encode(&call) {
                 // The leader's reply is ours, byte for byte.
                 Ok(args) => leader.start(KV_REQUEST, args, reply),

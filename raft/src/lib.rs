@@ -61,6 +61,7 @@ pub use hand_over::HandOverError;
 pub use machine::{Replicated, ReplicatedOptions};
 pub use options::Options;
 pub use peer::{ApplyMsg, PeerStatus, Raft, RoleName, SnapshotError, Start, Status};
+pub use rules::Vouch;
 pub use state_machine::{Frozen, StateMachine};
 pub use types::{Entry, EntryId, EntryKind, Index, PeerId, Snapshot, SnapshotMeta, Term};
 

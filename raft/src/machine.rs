@@ -20,7 +20,7 @@ use crate::hand_over::HandOverError;
 use crate::machine_sink::MachineSink;
 use crate::options::Options;
 use crate::peer::{Raft, Status};
-use crate::rules::Refusal;
+use crate::rules::{Refusal, Vouch};
 use crate::served::{ReadDone, Served, SubmitDone, Waiting};
 use crate::shared::Shared;
 use crate::state_machine::StateMachine;
@@ -186,8 +186,19 @@ impl<M: StateMachine> Replicated<M> {
     /// [`read`](Self::read) without waiting: `done` gets the state, exactly once, on the thread
     /// that applies (or an error, perhaps on this one). It must not wait.
     pub fn read_with(&self, done: impl FnOnce(Result<&M, ReadError>) + Send + 'static) {
+        self.read_vouched_with(None, done);
+    }
+
+    /// [`read_with`](Self::read_with) for a read that another peer passed on to this one: that it
+    /// did so, and the term in which [`leader`](Self::leader) found it after the read came there, may
+    /// spare a round of messages. A vouch that is older than the read may make it stale.
+    pub fn read_vouched_with(
+        &self,
+        vouch: Option<Vouch>,
+        done: impl FnOnce(Result<&M, ReadError>) + Send + 'static,
+    ) {
         let mut done: Option<ReadDone<M>> = Some(Box::new(done));
-        let begun = self.raft.shared().step(|rules, now| match rules.begin_read(now) {
+        let begun = self.raft.shared().step(|rules, now| match rules.begin_read(vouch, now) {
             Some(id) => {
                 let read = Waiting::Read(id, done.take().expect("nobody took it before"));
                 self.expect(read);

@@ -88,6 +88,10 @@ mod planted {
         ReadsWithoutRound,
         /// A new leader serves reads before it has committed anything in its term.
         ReadsBeforeOwnCommit,
+        /// A peer that passes a read on vouches for a leader whose term is over for it.
+        BelievesAnyVouch,
+        /// One peer's vouch serves a read in a cluster of any size.
+        OneVouchIsAMajority,
         /// An `AppendEntries` of an older term puts off the election.
         StaleAppendResetsTimer,
         /// A refused vote puts off the election.

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use oarlock_rpc::codec;
 
 use crate::error::{ReadError, Stopped, SubmitError};
-use crate::rules::ReadId;
+use crate::rules::{Proof, ReadId};
 use crate::state_machine::StateMachine;
 use crate::types::{Entry, EntryId, EntryKind, PeerId, Snapshot};
 
@@ -27,20 +27,27 @@ pub(crate) struct Served<M: StateMachine> {
     pub(crate) machine: M,
     /// Oldest first: a leader appends in order.
     submits: VecDeque<(EntryId, SubmitDone<M>)>,
-    reads: VecDeque<(ReadId, ReadDone<M>)>,
+    /// Of either kind, oldest first.
+    reads_by_round: VecDeque<(u64, ReadDone<M>)>,
+    vouched_reads: VecDeque<(u64, ReadDone<M>)>,
 }
 
 impl<M: StateMachine> Served<M> {
     /// A machine nobody waits for.
     pub(crate) fn new(machine: M) -> Self {
-        Self { machine, submits: VecDeque::new(), reads: VecDeque::new() }
+        Self {
+            machine,
+            submits: VecDeque::new(),
+            reads_by_round: VecDeque::new(),
+            vouched_reads: VecDeque::new(),
+        }
     }
 
     /// Somebody waits.
     pub(crate) fn expect(&mut self, waiting: Waiting<M>) {
         match waiting {
             Waiting::Submit(id, done) => self.submits.push_back((id, done)),
-            Waiting::Read(id, done) => self.reads.push_back((id, done)),
+            Waiting::Read(id, done) => self.reads(id.proof).push_back((id.number, done)),
         }
     }
 
@@ -76,14 +83,14 @@ impl<M: StateMachine> Served<M> {
         self.answer_superseded(last_included);
     }
 
-    /// Serves every read up to `through`.
+    /// Serves every read of its kind up to `through`.
     pub(crate) fn serve_reads(&mut self, through: ReadId) {
         while let Some(done) = self.next_read(through) {
             done(Ok(&self.machine));
         }
     }
 
-    /// Fails every read up to `through`; `leader` may serve them.
+    /// Fails every read of its kind up to `through`; `leader` may serve them.
     pub(crate) fn fail_reads(&mut self, through: ReadId, leader: Option<PeerId>) {
         while let Some(done) = self.next_read(through) {
             done(Err(ReadError::NotLeader { leader }));
@@ -95,7 +102,8 @@ impl<M: StateMachine> Served<M> {
         for (id, done) in self.submits.drain(..) {
             done(Err(SubmitError::Stopped { stopped: stopped.clone(), id: Some(id) }));
         }
-        for (_, done) in self.reads.drain(..) {
+        let reads = self.reads_by_round.drain(..).chain(self.vouched_reads.drain(..));
+        for (_, done) in reads {
             done(Err(ReadError::Stopped(stopped.clone())));
         }
     }
@@ -120,7 +128,15 @@ impl<M: StateMachine> Served<M> {
     }
 
     fn next_read(&mut self, through: ReadId) -> Option<ReadDone<M>> {
-        let is_wanted = self.reads.front().is_some_and(|(id, _)| *id <= through);
-        if is_wanted { self.reads.pop_front().map(|(_, done)| done) } else { None }
+        let reads = self.reads(through.proof);
+        let is_wanted = reads.front().is_some_and(|(number, _)| *number <= through.number);
+        if is_wanted { reads.pop_front().map(|(_, done)| done) } else { None }
+    }
+
+    fn reads(&mut self, proof: Proof) -> &mut VecDeque<(u64, ReadDone<M>)> {
+        match proof {
+            Proof::Round => &mut self.reads_by_round,
+            Proof::Vouch => &mut self.vouched_reads,
+        }
     }
 }

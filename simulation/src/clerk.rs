@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use oarlock_kvserver::{Answer, Answers, ClientId, KvReply, Op, Refused, Request};
 use oarlock_linearizability::{Action, Operation};
-use oarlock_raft::{Index, PeerId};
+use oarlock_raft::{Index, PeerId, Vouch};
 
 use crate::invariant::Invariant;
 use crate::mistake::Mistake;
@@ -122,14 +122,19 @@ impl World {
     fn try_again(&mut self, number: u64, hint: Option<PeerId>) {
         let anybody = self.anybody();
         let wanders = self.random.chance(300);
+        let Some(asking) = self.asking.get(&number) else { return };
+        let is_read = matches!(asking.op, Op::Get { .. });
+        // Who has just been deposed is the one that must not be believed.
+        let oldest = if is_read && self.random.chance(400) { self.oldest_leader() } else { None };
         let Some(asking) = self.asking.get_mut(&number) else { return };
         asking.attempt += 1;
         let (attempt, clerk) = (asking.attempt, &mut self.clerks[asking.clerk]);
         if attempt > 1 && (wanders || hint.is_none()) {
             clerk.leader = anybody;
         }
-        let node = hint.filter(|_| !wanders).unwrap_or(clerk.leader);
-        clerk.leader = node;
+        let guess = hint.filter(|_| !wanders).unwrap_or(clerk.leader);
+        clerk.leader = guess;
+        let node = oldest.unwrap_or(guess);
         if self.mistake == Some(Mistake::RetriesUnderNewNumber) && attempt > 1 {
             clerk.open.remove(&asking.seq);
             asking.seq = clerk.next_seq;
@@ -140,11 +145,16 @@ impl World {
         let clerk = asking.clerk;
         self.note("CLNT", &[number, node.0], format_args!("C{clerk} asks S{node} for {number}"));
         let request = Rc::new(self.request_of(&asking));
+        let via = (is_read && self.random.chance(500)).then(|| self.anybody());
         let copies = self.copies();
         for _ in 0..copies {
             let delay = self.delay();
             let request = Rc::clone(&request);
-            self.after(delay, Event::Asked { node, op: number, attempt, request });
+            let asked = match via {
+                Some(via) => Event::AskedToPassOn { via, node, op: number, attempt, request },
+                None => Event::Asked { node, op: number, attempt, request, vouch: None },
+            };
+            self.after(delay, asked);
         }
         let wait = self.random.micros(TRY_MAX_US / 4, TRY_MAX_US);
         self.after(wait, Event::Impatient { op: number, attempt });
@@ -162,6 +172,17 @@ impl World {
         Request { client: asking.client, seq: asking.seq, acked_below, ops }
     }
 
+    /// A node that runs passes a read on, and vouches for whomever it goes to; which need not be
+    /// whom it takes for the leader.
+    pub(crate) fn pass_on(&mut self, via: PeerId, mut asked: Event) {
+        let term = self.running(via).peer.current_term();
+        if let Event::Asked { vouch, .. } = &mut asked {
+            *vouch = Some(Vouch { peer: via, term });
+        }
+        let delay = self.delay();
+        self.after(delay, asked);
+    }
+
     /// A clerk's request arrives at a node that runs.
     pub(crate) fn node_is_asked(
         &mut self,
@@ -169,6 +190,7 @@ impl World {
         number: u64,
         attempt: u32,
         request: &Rc<Request>,
+        vouch: Option<Vouch>,
     ) {
         let request = Request::clone(request);
         let now = self.now;
@@ -180,7 +202,7 @@ impl World {
                 let answers = peer.machine().read(&request.ops);
                 said.lock().push((node, number, attempt, KvReply::Answers(answers)));
             } else {
-                peer.read_with(now, move |store| {
+                peer.read_with(vouch, now, move |store| {
                     let reply = match store {
                         Ok(store) => KvReply::Answers(store.read(&request.ops)),
                         Err(error) => error.into(),

@@ -32,6 +32,8 @@ const STAND_FOR: &[(&str, &str)] = &[
     ("InstallKeepsConflict", "Figure 13, step 7: a log that conflicts goes"),
     ("ReadsWithoutRound", "etcd and Consul, 2014: stale reads of a deposed leader"),
     ("ReadsBeforeOwnCommit", "etcd#7331, tikv#6340, redisraft#18"),
+    ("BelievesAnyVouch", "dissertation, 6.4: who answers must be in the leader's term"),
+    ("OneVouchIsAMajority", "dissertation, 6.4: a majority must answer"),
     ("StaleAppendResetsTimer", "section 5.2"),
     ("RefusedVoteResetsTimer", "section 5.2"),
     ("SameTimeouts", "section 9.3: votes split for ever"),

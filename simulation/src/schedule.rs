@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use oarlock_kvserver::{KvReply, Request as KvRequest};
 use oarlock_raft::simulation::{Reply, Request};
-use oarlock_raft::{Change, PeerId};
+use oarlock_raft::{Change, PeerId, Vouch};
 
 use crate::administrator::Answer;
 
@@ -33,7 +33,9 @@ pub(crate) enum Event {
     /// A clerk thinks of something to ask.
     ClerkActs { clerk: usize },
     /// A clerk's request arrives at a node.
-    Asked { node: PeerId, op: u64, attempt: u32, request: Rc<KvRequest> },
+    Asked { node: PeerId, op: u64, attempt: u32, request: Rc<KvRequest>, vouch: Option<Vouch> },
+    /// A clerk's request arrives at `via`, which passes it on to a node.
+    AskedToPassOn { via: PeerId, node: PeerId, op: u64, attempt: u32, request: Rc<KvRequest> },
     /// A node's reply arrives at a clerk.
     Answered { node: PeerId, op: u64, attempt: u32, reply: KvReply },
     /// A clerk has waited long enough.

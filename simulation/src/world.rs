@@ -161,9 +161,14 @@ impl World {
             }
             Event::Written { .. } | Event::Timer { .. } | Event::StateWritten { .. } => {}
             Event::ClerkActs { clerk } => self.clerk_acts(clerk),
-            Event::Asked { node, op, attempt, request } => {
+            Event::Asked { node, op, attempt, request, vouch } => {
                 if self.nodes[&node].running.is_some() {
-                    self.node_is_asked(node, op, attempt, &request);
+                    self.node_is_asked(node, op, attempt, &request, vouch);
+                }
+            }
+            Event::AskedToPassOn { via, node, op, attempt, request } => {
+                if self.nodes[&via].running.is_some() {
+                    self.pass_on(via, Event::Asked { node, op, attempt, request, vouch: None });
                 }
             }
             Event::Answered { node, op, attempt, reply } => {
@@ -198,7 +203,9 @@ impl World {
             {
                 Some(node)
             }
-            Event::Asked { node, .. } | Event::ChangeAsked { node, .. } => Some(node),
+            Event::Asked { node, .. }
+            | Event::AskedToPassOn { via: node, .. }
+            | Event::ChangeAsked { node, .. } => Some(node),
             _ => None,
         }
     }
@@ -271,6 +278,14 @@ impl World {
         let there: Vec<PeerId> =
             self.nodes.values().filter(|node| !node.is_gone).map(|node| node.id).collect();
         self.random.pick(&there)
+    }
+
+    /// Of those who believe they lead, the one of the earliest term.
+    pub(crate) fn oldest_leader(&self) -> Option<PeerId> {
+        let running =
+            self.nodes.values().filter_map(|node| Some((node.id, node.running.as_ref()?)));
+        let leaders = running.filter(|(_, running)| running.peer.is_leader());
+        leaders.min_by_key(|(_, running)| running.peer.current_term()).map(|(id, _)| id)
     }
 
     /// Whom to ask who knows nothing: any node; once faults are over, a member that is there, since

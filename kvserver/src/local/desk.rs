@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use oarlock_raft::PeerId;
 use parking_lot::{Condvar, Mutex};
 
 use super::pursuit::{Leader, Pursuit};
@@ -63,6 +64,7 @@ pub(super) enum Admitted {
 
 /// All requests that have not ended.
 pub(crate) struct Desk {
+    me: PeerId,
     /// Taken before that of the numbering, where both are.
     state: Mutex<State>,
     /// Predicate: there is news, or a moment to wake at that is earlier than `wakes_at`, or the desk
@@ -89,9 +91,9 @@ struct State {
 }
 
 impl Desk {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(me: PeerId) -> Self {
         let (state, changed) = (Mutex::default(), Condvar::new());
-        Self { state, changed, leaders: AtomicU64::new(0) }
+        Self { me, state, changed, leaders: AtomicU64::new(0) }
     }
 
     /// How often the leader has changed: to be known before looking who it is.
@@ -119,12 +121,12 @@ impl Desk {
             return Admitted::LeaderChanged(pursuit);
         }
         state.last_id += 1;
-        let (id, call) = (state.last_id, Arc::clone(&pursuit.call));
+        let id = state.last_id;
         // Under the lock, so that later ones do not end earlier.
         let deadline = Instant::now() + timeout;
         pursuit.deadline = deadline;
         match ask {
-            Some((leader, _)) => pursuit.count_attempt(leader),
+            Some((leader, _)) => pursuit.count_attempt(leader, self.me),
             None if pursuit.is_numbered() => state.news.push_back(News::NotSent(id)),
             None => {
                 state.unnumbered.push_back(id);
@@ -132,6 +134,7 @@ impl Desk {
                 state.news.push_back(News::FreeNumber);
             }
         }
+        let call = Arc::clone(&pursuit.call);
         state.open.insert(id, pursuit);
         let wake = ask.is_none() || state.wakes_at.is_none_or(|at| deadline < at);
         drop(state);

@@ -26,7 +26,7 @@ pub(super) struct Keeper {
 
 impl Keeper {
     pub(super) fn new(node: Arc<Node>, watch: Arc<Watch>, request_timeout: Duration) -> Self {
-        let (desk, numbering) = (Arc::new(Desk::new()), Arc::new(Numbering::new()));
+        let (desk, numbering) = (Arc::new(Desk::new(node.me)), Arc::new(Numbering::new()));
         Self { node, watch, desk, numbering, request_timeout }
     }
 
@@ -115,7 +115,7 @@ impl Keeper {
         let call = self.desk.with(id, |pursuit| {
             // Those that wait for a number are sent when they have one.
             pursuit.is_numbered().then(|| {
-                pursuit.count_attempt(leader);
+                pursuit.count_attempt(leader, self.node.me);
                 Arc::clone(&pursuit.call)
             })
         });

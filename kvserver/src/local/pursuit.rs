@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use oarlock_raft::{EntryId, Index, PeerId, Term};
+use oarlock_raft::{EntryId, Index, PeerId, Term, Vouch};
 
 use crate::error::ExecuteError;
 use crate::numbering::{Number, Numbering};
@@ -63,7 +63,7 @@ pub(super) struct Pursuit {
 impl Pursuit {
     /// A request of which nobody has been told.
     pub(super) fn new(ops: Vec<Op>, done: Done) -> Self {
-        let call = KvCall { forwarded: true, ..KvCall::reading(ops) };
+        let call = KvCall::reading(ops);
         Self {
             is_read: call.is_read(),
             call: Arc::new(call),
@@ -98,9 +98,11 @@ impl Pursuit {
         true
     }
 
-    /// Notes that an attempt at `leader` is about to be made.
-    pub(super) fn count_attempt(&mut self, leader: Leader) {
+    /// Notes that an attempt at `leader` is about to be made by `me`, to whom it is known since the
+    /// request came: that is what `me` vouches for.
+    pub(super) fn count_attempt(&mut self, leader: Leader, me: PeerId) {
         debug_assert!(self.is_numbered(), "only a numbered request can be sent twice");
+        Arc::make_mut(&mut self.call).forwarded = Some(Vouch { peer: me, term: leader.0 });
         self.asked = leader;
         self.sent += 1;
         self.outstanding += 1;

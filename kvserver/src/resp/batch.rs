@@ -55,6 +55,11 @@ struct Part {
 }
 
 impl Answered {
+    /// How many questions it answers.
+    pub(super) fn clients(&self) -> usize {
+        self.parts.len()
+    }
+
     /// Each who asked, and the answers.
     pub(super) fn parts(&self) -> impl Iterator<Item = (u64, Result<&[Answer], &ExecuteError>)> {
         let mut rest = self.result.as_deref();

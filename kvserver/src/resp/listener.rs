@@ -172,7 +172,8 @@ impl Shared {
 /// The thread that serves the connections which come by `mailbox`.
 fn serve_all(common: Arc<Common>, mailbox: &Arc<Mailbox>) {
     let _closed = CloseAtEnd(mailbox);
-    if let Err(error) = Switchboard::new(common, Arc::clone(mailbox)).run() {
+    let board = Box::new(Switchboard::new(common, Arc::clone(mailbox)));
+    if let Err(error) = board.run() {
         log::error!(target: "CLNT", "a front-end thread cannot go on: {error}");
     }
 }

@@ -1,6 +1,6 @@
 //! A thread with many connections: it takes whatever is ready, asks the store for all of it
 //! together, and answers each connection with one write. It waits for nothing but all of them at
-//! once.
+//! once. While it waits, whoever brings a few answers does the rest: see `mailbox`.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
@@ -44,17 +44,28 @@ impl Switchboard {
     }
 
     /// The thread: returns when the port is closed and all connections are.
-    pub(super) fn run(&mut self) -> io::Result<()> {
+    pub(super) fn run(mut self: Box<Self>) -> io::Result<()> {
         let mut found = Found::new();
+        let mailbox = Arc::clone(&self.mailbox);
         while self.closing.is_none_or(|end| !self.wires.is_empty() && self.host.now < end) {
-            let now = self.host.now;
-            let deadline = if self.mailbox.may_sleep() { self.deadline() } else { Some(now) };
-            self.mailbox.poller.wait(deadline, &mut found)?;
+            let deadline = self.deadline();
+            self = match mailbox.leave(self, deadline) {
+                Ok(()) => {
+                    let waited = mailbox.poller.wait(deadline, &mut found);
+                    let this = mailbox.take_back();
+                    waited?;
+                    this
+                }
+                Err(this) => {
+                    mailbox.poller.wait(Some(this.host.now), &mut found)?;
+                    this
+                }
+            };
             self.host.now = Instant::now();
             for ready in found.iter() {
                 self.with(ready.token, |host, wire| host.on_ready(ready.token, wire, ready));
             }
-            if let Some(mail) = self.mailbox.take() {
+            if let Some(mail) = mailbox.take() {
                 self.on_mail(mail);
             }
             self.on_deadlines();
@@ -63,7 +74,15 @@ impl Switchboard {
         Ok(())
     }
 
-    fn deadline(&self) -> Option<Instant> {
+    /// Deals with what has come, on the thread of whoever brought it.
+    pub(super) fn stand_in(&mut self, mail: Mail) {
+        self.host.now = Instant::now();
+        self.on_mail(mail);
+        self.host.batches.submit(self.host.now);
+    }
+
+    /// When there is something to do, though nothing comes until then.
+    pub(super) fn deadline(&self) -> Option<Instant> {
         let first = self.agenda.first().map(|(at, _)| *at);
         [first, self.host.batches.deadline(), self.closing].into_iter().flatten().min()
     }

@@ -13,9 +13,9 @@ const BYTES_MAX: usize = 4 << 20;
 /// One piece of work for the applier, in the order it must be done.
 #[derive(Debug)]
 pub(crate) enum ApplyWork {
-    /// The reads up to this one are lost.
+    /// The reads of its kind up to this one are lost.
     FailReads { through: ReadId },
-    /// Everything up to this one may be read now.
+    /// The reads of its kind up to this one may be served now.
     ServeReads { through: ReadId },
     /// The state is replaced by a snapshot, which is durable.
     Restore(Snapshot),

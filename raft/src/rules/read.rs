@@ -1,42 +1,103 @@
 //! Linearizable reads that never touch the log (dissertation 6.4): a read takes the commit index,
-//! and waits for one round of messages that proves its leader was one after the read began.
+//! and waits for the proof that its leader still led after it began.
+//!
+//! The proof is a round of messages, which all reads share that begin before its first message
+//! leaves. Or, if another peer passed the read on, what that peer said of itself when it did: its
+//! [`Vouch`]. In a cluster of three the two are a majority, and such a read waits for nobody.
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Role, Rules};
 use crate::mistake;
-use crate::types::Index;
+use crate::types::{Index, PeerId, Term};
 
-/// The number of a read at this peer; grows by one each.
-pub(crate) type ReadId = u64;
+/// What a peer says of itself when it passes a read on to the leader: in which term it is.
+///
+/// That proves as much as an answer to a message of a round: a peer that was in the leader's term
+/// after the read began has helped no later leader into office before. So it must be made after the
+/// read came, not kept from earlier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vouch {
+    /// Who says so.
+    pub peer: PeerId,
+    /// Its current term.
+    pub term: Term,
+}
+
+/// What proves that the leader of a read still led after it began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Proof {
+    Round,
+    Vouch,
+}
+
+/// A read at this peer: how it is proved, and its number among those of its kind, which grows by one
+/// each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ReadId {
+    pub(crate) proof: Proof,
+    pub(crate) number: u64,
+}
 
 #[derive(Debug)]
 struct Read {
-    id: ReadId,
-    /// The round that confirms it.
+    number: u64,
+    /// The round that confirms it; 0 if it needs none.
     round: u64,
     /// What must be applied before it is served; not known before the leader has committed an
     /// entry of its own term, since until then its commit index may be behind.
     index: Option<Index>,
 }
 
-/// Reads that wait, oldest first. Rounds and indexes rise with ids, so the reads that are ready are
-/// always those up to some id.
+/// Reads of one kind that wait, oldest first. Rounds and indexes rise with numbers, so the reads
+/// that are ready are always those up to some number.
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<Read>,
+    next: u64,
+    /// Reads up to this one are lost: the leadership they relied on is over.
+    failed_through: Option<u64>,
+}
+
+/// All reads that wait, and the rounds.
 ///
 /// All reads that begin before a round's first message leaves share it.
 #[derive(Debug, Default)]
 pub(super) struct Reads {
-    waiting: VecDeque<Read>,
-    next_id: ReadId,
+    by_round: Queue,
+    vouched: Queue,
     latest_round: u64,
     /// When the latest round may start, if it lingers for more reads.
     round_after: Option<Instant>,
     /// Whether a message of the latest round has left: then it is too late to join.
     started: bool,
     confirmed_round: u64,
-    /// Reads up to this one are lost: the leadership they relied on is over.
-    failed_through: Option<ReadId>,
+}
+
+impl Queue {
+    fn push(&mut self, round: u64, index: Option<Index>) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        self.waiting.push_back(Read { number, round, index });
+        number
+    }
+
+    /// They are all lost. Returns whether there were any.
+    fn fail(&mut self) -> bool {
+        let Some(last) = self.waiting.back() else { return false };
+        self.failed_through = Some(last.number);
+        self.waiting.clear();
+        true
+    }
+
+    /// The last that is ready, with which all before it go too.
+    fn take(&mut self, is_ready: impl Fn(&Read) -> bool) -> Option<u64> {
+        let count = self.waiting.iter().take_while(|read| is_ready(read)).count();
+        self.waiting.drain(..count).next_back().map(|read| read.number)
+    }
 }
 
 impl Reads {
@@ -52,13 +113,24 @@ impl Reads {
     pub(super) fn round_started(&mut self) {
         self.started = true;
     }
+
+    fn queues(&mut self) -> [(Proof, &mut Queue); 2] {
+        [(Proof::Round, &mut self.by_round), (Proof::Vouch, &mut self.vouched)]
+    }
 }
 
 impl Rules {
-    /// Begins a read, if this peer leads.
-    pub(crate) fn begin_read(&mut self, now: Instant) -> Option<ReadId> {
+    /// Begins a read, if this peer leads. Whoever passed it on may have vouched for this peer.
+    pub(crate) fn begin_read(&mut self, vouch: Option<Vouch>, now: Instant) -> Option<ReadId> {
         if !self.is_leader() {
             return None;
+        }
+        let known = self.has_committed_in_term() || mistake!(ReadsBeforeOwnCommit);
+        let index = known.then_some(self.commit_index);
+        if vouch.is_some_and(|vouch| self.is_proof(vouch)) {
+            let number = self.reads.vouched.push(0, index);
+            self.wake.committed |= index.is_some_and(|index| index <= self.last_applied);
+            return Some(ReadId { proof: Proof::Vouch, number });
         }
         if self.reads.started || self.reads.latest_round == self.reads.confirmed_round {
             self.reads.latest_round += 1;
@@ -66,14 +138,18 @@ impl Rules {
             self.reads.round_after = Some(now + self.options.linger);
             self.wake.entries_to_send = true;
         }
-        let known = self.has_committed_in_term() || mistake!(ReadsBeforeOwnCommit);
-        let index = known.then_some(self.commit_index);
-        let id = self.reads.next_id;
-        self.reads.next_id += 1;
-        self.reads.waiting.push_back(Read { id, round: self.reads.latest_round, index });
+        let number = self.reads.by_round.push(self.reads.latest_round, index);
         self.wake.committed |= mistake!(ReadsWithoutRound);
         self.confirm_reads();
-        Some(id)
+        Some(ReadId { proof: Proof::Round, number })
+    }
+
+    /// Whether `vouch` proves that nobody else can have led before it was made: it is of our term,
+    /// and together we are a majority.
+    fn is_proof(&self, vouch: Vouch) -> bool {
+        let is_of_term = vouch.term == self.current_term || mistake!(BelievesAnyVouch);
+        let together = |peer| peer == self.me || peer == vouch.peer;
+        is_of_term && (self.configuration().has_majority(together) || mistake!(OneVouchIsAMajority))
     }
 
     /// Sees how far the rounds have come.
@@ -92,38 +168,137 @@ impl Rules {
     /// Something of the leader's own term is committed: reads that waited for it know their index.
     pub(super) fn on_commit_for_reads(&mut self) {
         let commit_index = self.commit_index;
-        for read in self.reads.waiting.iter_mut().filter(|read| read.index.is_none()) {
-            read.index = Some(commit_index);
+        for (_, queue) in self.reads.queues() {
+            for read in queue.waiting.iter_mut().filter(|read| read.index.is_none()) {
+                read.index = Some(commit_index);
+            }
         }
     }
 
     /// Leadership is over, and with it every read that waits.
     pub(super) fn fail_reads(&mut self) {
-        if let Some(last) = self.reads.waiting.back() {
-            self.reads.failed_through = Some(last.id);
-            self.reads.waiting.clear();
-            self.wake.committed = true;
+        for (_, queue) in self.reads.queues() {
+            self.wake.committed |= queue.fail();
         }
     }
 
-    /// The last of the reads that failed since the last call.
+    /// The last of the reads of some kind that failed since the last call.
     pub(super) fn take_failed_reads(&mut self) -> Option<ReadId> {
-        self.reads.failed_through.take()
+        let mut queues = self.reads.queues().into_iter();
+        queues.find_map(|(proof, queue)| {
+            queue.failed_through.take().map(|number| ReadId { proof, number })
+        })
     }
 
-    /// The last of the reads that may be served now; they are waiting no longer.
+    /// The last of the reads of some kind that may be served now; they are waiting no longer.
     pub(super) fn take_ready_reads(&mut self) -> Option<ReadId> {
         let (confirmed, applied) = (self.reads.confirmed_round, self.last_applied);
-        let ready = |read: &Read| {
+        let is_ready = |read: &Read| {
             (read.round <= confirmed || mistake!(ReadsWithoutRound))
                 && read.index.is_some_and(|index| index <= applied)
         };
-        let count = self.reads.waiting.iter().take_while(|read| ready(read)).count();
-        self.reads.waiting.drain(..count).next_back().map(|read| read.id)
+        let mut queues = self.reads.queues().into_iter();
+        queues
+            .find_map(|(proof, queue)| queue.take(is_ready).map(|number| ReadId { proof, number }))
     }
 
     /// Whether an entry of the current term is committed, as far as this peer knows.
     pub(super) fn has_committed_in_term(&self) -> bool {
         self.log.id_at(self.commit_index).is_some_and(|id| id.term == self.current_term)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use oarlock_storage::Recovered;
+
+    use super::*;
+    use crate::configuration::Configuration;
+    use crate::message::{AppendEntriesReply, AppendOutcome, RequestVoteReply};
+    use crate::options::Options;
+    use crate::rules::{Due, Reach, Send, Written};
+
+    const OTHER: PeerId = PeerId(1);
+
+    /// The leader of term 1 among so many voters, with nothing committed yet.
+    fn leader_of(voters: u64) -> (Rules, Instant) {
+        let start = crate::shared::Shared::now();
+        let configuration = Configuration::of_voters((0..voters).map(PeerId));
+        let options = Options { seed: 1, ..Options::default() };
+        let mut rules =
+            Rules::recovered(PeerId(0), configuration, Recovered::default(), options, start)
+                .unwrap();
+        let now = rules.election_deadline;
+        for _pre_vote_and_vote in 0..2 {
+            let Due::Now(round) = rules.election_due(now) else { panic!("no round of votes") };
+            let args = round.value.args;
+            let term = args.term - u64::from(args.pre_vote);
+            let reply = RequestVoteReply { term, vote_granted: true, candidate_retired: false };
+            rules.on_own_vote(&args, now);
+            (1..voters).for_each(|other| rules.on_vote_reply(PeerId(other), &args, &reply, now));
+        }
+        assert!(rules.is_leader());
+        (rules, now)
+    }
+
+    /// Its first entry is on its disk and that of `OTHER`, committed, and applied.
+    fn commit(rules: &mut Rules, now: Instant) {
+        while let Due::Now(work) = rules.writes_due(now) {
+            let written = Written { reach: Reach::All, snapshot: None, has_room: true };
+            rules.on_written(work.through, written, now);
+        }
+        let Due::Now(Send::Append { sent, .. }) = rules.replication_due(OTHER, now) else {
+            panic!("nothing to send")
+        };
+        let outcome = AppendOutcome::Matched { index: rules.log().last().index };
+        let reply = AppendEntriesReply { term: 1, outcome, has_room: true };
+        rules.on_append_reply(OTHER, 1, &sent, Some(&reply), now);
+        assert!(matches!(rules.apply_due(0, now), Due::Now(_)), "nothing is committed");
+        rules.last_applied = rules.commit_index;
+    }
+
+    #[test]
+    fn in_a_cluster_of_three_whoever_passes_a_read_on_proves_that_it_may_be_served() {
+        let (mut rules, now) = leader_of(3);
+        let vouch = Some(Vouch { peer: OTHER, term: 1 });
+        let early = rules.begin_read(vouch, now).unwrap();
+        assert_eq!((early.proof, rules.take_ready_reads()), (Proof::Vouch, None));
+        commit(&mut rules, now);
+        assert_eq!(rules.take_ready_reads(), Some(early), "something of its term is committed");
+        // One that needs a round does not keep others waiting.
+        let slow = rules.begin_read(None, now).unwrap();
+        assert_eq!((slow.proof, rules.take_ready_reads()), (Proof::Round, None));
+        let quick = rules.begin_read(vouch, now).unwrap();
+        assert_eq!(rules.take_ready_reads(), Some(quick));
+        assert!(rules.take_wake().committed, "the applier sleeps on");
+    }
+
+    #[test]
+    fn a_vouch_of_another_term_or_of_no_voter_proves_nothing() {
+        let (mut rules, now) = leader_of(3);
+        commit(&mut rules, now);
+        for (peer, term) in [(OTHER, 0), (OTHER, 2), (PeerId(9), 1), (PeerId(0), 1)] {
+            let read = rules.begin_read(Some(Vouch { peer, term }), now).unwrap();
+            assert_eq!(read.proof, Proof::Round, "S{peer} in term {term}");
+        }
+        assert_eq!(rules.take_ready_reads(), None);
+    }
+
+    #[test]
+    fn in_a_cluster_of_five_two_are_no_majority() {
+        let (mut rules, now) = leader_of(5);
+        let vouch = Some(Vouch { peer: OTHER, term: 1 });
+        assert_eq!(rules.begin_read(vouch, now).unwrap().proof, Proof::Round);
+    }
+
+    #[test]
+    fn reads_of_either_kind_are_lost_with_the_leadership() {
+        let (mut rules, now) = leader_of(3);
+        let by_round = rules.begin_read(None, now);
+        let vouched = rules.begin_read(Some(Vouch { peer: OTHER, term: 1 }), now);
+        rules.follow(2, OTHER, now);
+        let lost = [rules.take_failed_reads(), rules.take_failed_reads()];
+        assert_eq!(lost, [by_round, vouched]);
+        assert_eq!((rules.take_failed_reads(), rules.take_ready_reads()), (None, None));
     }
 }

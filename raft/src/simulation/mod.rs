@@ -25,7 +25,7 @@ use crate::error::{OpenError, ReadError, Stopped, SubmitError};
 use crate::message::RequestVoteArgs;
 use crate::mutation::{AfterDurable, WriteWork};
 use crate::options::Options;
-use crate::rules::{Reach, Refusal, Rules, SentAppend, SentPiece};
+use crate::rules::{Reach, Refusal, Rules, SentAppend, SentPiece, Vouch};
 use crate::served::{Served, Waiting};
 use crate::state_machine::StateMachine;
 use crate::threads::log_writer::LogWriter;
@@ -285,13 +285,14 @@ impl<M: StateMachine> Peer<M> {
         self.settle(now);
     }
 
-    /// As [`crate::Replicated::read_with`].
+    /// As [`crate::Replicated::read_vouched_with`].
     pub fn read_with(
         &mut self,
+        vouch: Option<Vouch>,
         now: Instant,
         done: impl FnOnce(Result<&M, ReadError>) + Send + 'static,
     ) {
-        match self.rules.begin_read(now) {
+        match self.rules.begin_read(vouch, now) {
             Some(id) => self.served.expect(Waiting::Read(id, Box::new(done))),
             None => done(Err(ReadError::NotLeader { leader: self.rules.leader() })),
         }

@@ -109,6 +109,16 @@ pub(crate) const CATALOGUE: &[Planted] = &[
         tests: &["persist_partition_unreliable_linearizable_3a"],
     },
     Planted {
+        name: "BelievesAnyVouch",
+        what: "a peer that passes a read on vouches for a leader whose term is over for it",
+        tests: &[],
+    },
+    Planted {
+        name: "OneVouchIsAMajority",
+        what: "one peer's vouch serves a read in a cluster of any size",
+        tests: &[],
+    },
+    Planted {
         name: "StaleAppendResetsTimer",
         what: "an `AppendEntries` of an older term puts off the election",
         tests: &["re_election_2a"],

@@ -31,20 +31,26 @@ struct TestState {
     requests: Vec<usize>,
     failures: VecDeque<ExecuteError>,
     delay: Option<Duration>,
+    /// On which threads requests came.
+    callers: Vec<String>,
 }
 
 impl Store for TestStore {
     fn execute_with(&self, ops: Vec<Op>, done: Done) {
+        let caller = std::thread::current().name().unwrap_or_default().to_owned();
+        self.state.lock().callers.push(caller);
         let delay = self.state.lock().delay;
         let result = self.execute_now(ops);
         let Some(delay) = delay else { return done(result) };
-        std::thread::spawn(move || {
+        let bringer = std::thread::Builder::new().name("bringer".to_owned());
+        let bringing = bringer.spawn(move || {
             // A wait that nobody ends.
             let (call, unanswered) = oarlock_rpc::Call::pair();
             assert!(call.wait_until(std::time::Instant::now() + delay).is_err());
             drop(unanswered);
             done(result);
         });
+        bringing.expect("one more thread");
     }
 
     fn status(&self) -> NodeStatus {

@@ -59,6 +59,30 @@ fn read_all(mut stream: TcpStream) -> String {
 }
 
 #[test]
+fn whoever_brings_an_answer_passes_it_on_and_asks_what_comes_next() {
+    let options = RespOptions { threads: 1, ..RespOptions::default() };
+    let port = Port::open(options, None);
+    port.store.state.lock().delay = Some(Duration::from_millis(20));
+    let mut client = port.dial();
+    // A transaction is a request of its own, so three of them follow each other.
+    let transaction = "MULTI\r\nINCR k\r\nEXEC\r\n";
+    let reply = |n| format!("+OK\r\n+QUEUED\r\n*1\r\n:{n}\r\n");
+    ask(&mut client, &transaction.repeat(3), &[reply(1), reply(2), reply(3)].concat());
+    assert_eq!(port.store.state.lock().callers, ["resp-0", "bringer", "bringer"]);
+    // Many at once are the thread's.
+    let mut clients: Vec<TcpStream> = (0..8).map(|_| port.dial()).collect();
+    for _ in 0..3 {
+        for client in &mut clients {
+            client.write_all(b"SET n 1\r\n").unwrap();
+        }
+        for client in &mut clients {
+            ask(client, "", "+OK\r\n");
+        }
+    }
+    port.listener.shutdown();
+}
+
+#[test]
 fn the_redis_crate_is_at_home() {
     let port = Port::open(RespOptions::default(), None);
     for parameters in ["", "?protocol=resp3"] {

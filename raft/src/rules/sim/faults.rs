@@ -21,8 +21,8 @@ impl World {
             let now = self.now;
             let running = self.running(id);
             let started = running.rules.start(payload.into(), now).is_some();
-            if let Some(read) = running.rules.begin_read(now) {
-                running.reads.insert(read, committed);
+            if let Some(read) = running.rules.begin_read(None, now) {
+                running.reads.insert(read.number, committed);
             }
             self.proposals += u64::from(started);
             self.pump(id);

@@ -441,7 +441,7 @@ impl World {
                 }
                 ApplyWork::ServeReads { through } => {
                     let applied = running.applied;
-                    let later = running.reads.split_off(&(through + 1));
+                    let later = running.reads.split_off(&(through.number + 1));
                     let served = std::mem::replace(&mut running.reads, later);
                     for (read, committed) in served {
                         assert!(applied >= committed, "S{id} serves stale read {read}");
@@ -454,7 +454,7 @@ impl World {
                     self.snapshot(id);
                 }
                 ApplyWork::FailReads { through } => {
-                    running.reads = running.reads.split_off(&(through + 1));
+                    running.reads = running.reads.split_off(&(through.number + 1));
                 }
             }
         }
