@@ -1,9 +1,10 @@
 //! The records of a snapshot, looked at where they lie: in its bytes, mapped or in memory.
 //!
 //! A record is `u32` length, the key, `u32` length, the value; records stand in the order of
-//! [`Key`](crate::key::Key), none twice. An index in memory, of one mark for every few KiB, makes
-//! finding one a matter of O(log n). It is made when the bytes are checked, or while they are written,
-//! so it is not a part of them: bytes of any age can be looked at in place.
+//! [`Key`](crate::key::Key), none twice. An index of one mark for every few KiB ([`Marks`]) makes
+//! finding one a matter of a few looks. It is written behind the records, so that a large state is
+//! open at once: nobody has to look at each record. Bytes of before there was such an index are looked
+//! at in place as well, once one was made in memory.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -11,46 +12,11 @@ use std::sync::Arc;
 use oarlock_raft::Snapshot;
 
 use crate::key::hash;
+use crate::marks::{MARK_BYTES, Marker, Marks};
 use crate::op::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 
-/// So many bytes of records share a mark; a longer record has one of its own.
-const STEP_BYTES: usize = 4096;
-
-/// Where some of the records begin.
-///
-/// Invariants: the first record has a mark, unless there is no record; hashes and offsets ascend.
-#[derive(Debug, Default)]
-pub(crate) struct Index {
-    marks: Vec<Mark>,
-    /// The end of the records.
-    end: usize,
-}
-
-/// A record: the hash of its key, and how far it is behind the first one.
-#[derive(Clone, Copy, Debug)]
-struct Mark {
-    hash: u64,
-    at: usize,
-}
-
-impl Index {
-    /// The next record has this hash and so many bytes.
-    pub(crate) fn push(&mut self, hash: u64, len: usize) {
-        let at = self.end;
-        if self.marks.last().is_none_or(|last| at - last.at >= STEP_BYTES) {
-            self.marks.push(Mark { hash, at });
-        }
-        self.end += len;
-    }
-
-    /// A stretch of records that has all those of `hash`, and some before and behind.
-    pub(crate) fn around(&self, hash: u64) -> Range<usize> {
-        let first = self.marks.partition_point(|mark| mark.hash < hash).saturating_sub(1);
-        let behind = first + self.marks[first..].partition_point(|mark| mark.hash <= hash);
-        let at = |n: usize| self.marks.get(n).map_or(self.end, |mark| mark.at);
-        at(first)..at(behind)
-    }
-}
+/// What is behind the marks: how many there are, and the sum of the lengths of keys and values.
+const TAIL_BYTES: usize = 16;
 
 /// A key and its value, with the hash of the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,30 +30,40 @@ pub(crate) struct Record<'a> {
 #[derive(Clone, Debug)]
 pub(crate) struct Base {
     content: Snapshot,
-    /// The offset of the first record.
-    begin: usize,
-    index: Arc<Index>,
+    /// Where the records are.
+    records: Range<usize>,
+    index: Index,
+}
+
+/// Where the marks are.
+#[derive(Clone, Debug)]
+enum Index {
+    InContent(Range<usize>),
+    InMemory(Arc<Vec<u8>>),
 }
 
 impl Base {
-    /// The records of `content` from `begin` on, which were written together with `index`.
-    ///
-    /// # Panics
-    ///
-    /// If they are not of the length that it says.
-    pub(crate) fn written(content: Snapshot, begin: usize, index: Arc<Index>) -> Self {
-        assert_eq!(begin + index.end, content.len(), "these are not the bytes that were written");
-        Self { content, begin, index }
+    /// The records and the index that `content` holds from `begin` to its end, and the sum of the
+    /// lengths of keys and values. The index is checked, in itself; the records are taken for what was
+    /// written, as storage takes care that they are.
+    pub(crate) fn indexed(content: Snapshot, begin: usize) -> Result<(Self, u64), String> {
+        let (behind, bytes) = behind_of(&content[begin..]).ok_or("the index is cut")?;
+        let marks = content.len() - behind..content.len() - TAIL_BYTES;
+        let records = begin..marks.start;
+        Marks::checked(&content[marks.clone()], records.len())?;
+        Ok((Self { content, records, index: Index::InContent(marks) }, bytes))
     }
 
-    /// The `count` records that `content` holds from `begin` to its end, and the sum of the lengths
-    /// of their keys and values. Nothing is believed: an error says what is wrong.
+    /// The `count` records that `content` holds from `begin` on, with an index behind them or not, and
+    /// the sum of the lengths of their keys and values. Nothing is believed: an error says what is
+    /// wrong.
     pub(crate) fn checked(
         content: Snapshot,
         begin: usize,
         count: u64,
+        has_index: bool,
     ) -> Result<(Self, u64), String> {
-        let (mut rest, mut index, mut bytes) = (&content[begin..], Index::default(), 0);
+        let (mut rest, mut marker, mut bytes) = (&content[begin..], Marker::default(), 0);
         let mut last: Option<(u64, &[u8])> = None;
         for _ in 0..count {
             let before = rest.len();
@@ -98,19 +74,24 @@ impl Base {
                 return Err("the keys are out of order".to_owned());
             }
             last = Some(place);
-            index.push(place.0, before - rest.len());
+            marker.push(place.0, before - rest.len());
             bytes += (key.len() + value.len()) as u64;
         }
-        match rest.len() {
-            0 => Ok((Self { content, begin, index: Arc::new(index) }, bytes)),
-            left => Err(format!("{left} bytes left over")),
+        let records = begin..content.len() - rest.len();
+        let marks = marker.into_bytes();
+        let behind = if has_index { tail(&marks, bytes) } else { Vec::new() };
+        if rest != behind {
+            let (left, meant) = (rest.len(), behind.len());
+            return Err(format!("{left} bytes behind the records, and not the {meant} meant"));
         }
+        let index = Index::InMemory(Arc::new(marks));
+        Ok((Self { content, records, index }, bytes))
     }
 
     /// The value of `key`, whose hash this is.
     pub(crate) fn get(&self, hash: u64, key: &[u8]) -> Option<&[u8]> {
-        let Range { start, end } = self.index.around(hash);
         let records = self.records();
+        let Range { start, end } = self.marks().around(hash);
         let mut rest = &records[start..end];
         while !rest.is_empty() {
             let (here, value) = split(&mut rest);
@@ -123,7 +104,7 @@ impl Base {
 
     /// Every record whose hash is at least this, in order.
     pub(crate) fn from(&self, hash: u64) -> Records<'_> {
-        let rest = &self.records()[self.index.around(hash).start..];
+        let rest = &self.records()[self.marks().around(hash).start..];
         Records { rest, from: hash }
     }
 
@@ -133,8 +114,31 @@ impl Base {
     }
 
     fn records(&self) -> &[u8] {
-        &self.content[self.begin..]
+        &self.content[self.records.clone()]
     }
+
+    fn marks(&self) -> Marks<'_> {
+        let bytes = match &self.index {
+            Index::InContent(range) => &self.content[range.clone()],
+            Index::InMemory(bytes) => bytes,
+        };
+        Marks::new(bytes, self.records.len())
+    }
+}
+
+/// How many bytes marks and tail have, at the end of `bytes`, and the sum that the tail tells.
+fn behind_of(bytes: &[u8]) -> Option<(usize, u64)> {
+    let (records, tail) = bytes.split_last_chunk::<TAIL_BYTES>()?;
+    let count = u64::from_le_bytes(*tail.first_chunk()?);
+    let marks = usize::try_from(count).ok()?.checked_mul(MARK_BYTES)?;
+    let sum = u64::from_le_bytes(*tail.last_chunk()?);
+    (marks <= records.len()).then_some((marks + TAIL_BYTES, sum))
+}
+
+/// What is written behind records: their marks, and what is behind those.
+pub(crate) fn tail(marks: &[u8], bytes: u64) -> Vec<u8> {
+    let count = (marks.len() / MARK_BYTES) as u64;
+    [marks, &count.to_le_bytes(), &bytes.to_le_bytes()].concat()
 }
 
 /// Records in order.
@@ -159,9 +163,9 @@ impl<'a> Iterator for Records<'a> {
     }
 }
 
-/// Takes one record off bytes that were checked, or written here.
+/// Takes one record off bytes that were checked, or written by this code.
 fn split<'a>(rest: &mut &'a [u8]) -> (&'a [u8], &'a [u8]) {
-    let mut next = |what| take(rest, what, usize::MAX).expect("the records were checked");
+    let mut next = |what| take(rest, what, usize::MAX).expect("records are as they were written");
     (next("a key"), next("a value"))
 }
 

@@ -23,6 +23,7 @@ mod key;
 mod layers;
 mod local;
 mod machine;
+mod marks;
 mod merge;
 mod node;
 mod numbering;

@@ -13,7 +13,7 @@ use crate::layers::Below;
 use crate::op::{Answer, Answers, Op};
 use crate::request::Request;
 use crate::session::{Admission, Limits, Refused, SessionTable, Sessions};
-use crate::snapshot::{self, Written};
+use crate::snapshot::{self, Records};
 
 /// A state of at most so many bytes is not worth freezing.
 const SMALL_BYTES: u64 = 64 << 10;
@@ -42,8 +42,8 @@ pub struct KvMachine {
     sessions: SessionTable,
     limits: Limits,
     gauges: Arc<Gauges>,
-    /// What will be known of the state frozen last, once it is written.
-    written: Arc<OnceLock<Written>>,
+    /// Where the records of the state frozen last begin, once it is written.
+    written: Arc<OnceLock<usize>>,
 }
 
 impl Default for KvMachine {
@@ -103,12 +103,17 @@ impl KvMachine {
     /// the state stays as it was.
     pub fn replace_by(&mut self, bytes: &[u8]) -> Result<(), String> {
         let content = Arc::new(bytes.to_vec());
-        self.replace_by_snapshot(&Snapshot::new(SnapshotMeta::default(), content))
+        self.replace(&Snapshot::new(SnapshotMeta::default(), content), Records::Unknown)
     }
 
-    /// [`replace_by`](Self::replace_by), without a copy: the keys and values stay in the snapshot.
+    /// [`replace_by`](Self::replace_by), without a copy and without a look at each key and value: they
+    /// stay in the snapshot, and are what was written into it.
     pub fn replace_by_snapshot(&mut self, snapshot: &Snapshot) -> Result<(), String> {
-        (self.sessions, self.data) = snapshot::decode(snapshot, self.limits)?;
+        self.replace(snapshot, Records::AsWritten)
+    }
+
+    fn replace(&mut self, snapshot: &Snapshot, records: Records) -> Result<(), String> {
+        (self.sessions, self.data) = snapshot::decode(snapshot, self.limits, records)?;
         self.written = Arc::default();
         self.publish();
         Ok(())
@@ -130,8 +135,9 @@ impl KvMachine {
     /// What was frozen last is in `snapshot` now, where it is looked at from here on. Returns what is
     /// needed no more; dropping it may take long.
     pub fn rebase(&mut self, snapshot: &Snapshot) -> Option<Box<dyn Send>> {
-        let Written { begin, index } = self.written.get()?;
-        let base = Base::written(snapshot.clone(), *begin, Arc::clone(index));
+        let begin = *self.written.get()?;
+        let indexed = Base::indexed(snapshot.clone(), begin);
+        let (base, _) = indexed.expect("storage keeps what was written");
         self.written = Arc::default();
         Some(Box::new(self.data.rebase(base)))
     }
@@ -181,7 +187,7 @@ pub struct FrozenKv {
     sessions: Sessions,
     key_count: usize,
     data: Below,
-    written: Arc<OnceLock<Written>>,
+    written: Arc<OnceLock<usize>>,
 }
 
 impl Frozen for FrozenKv {
@@ -189,7 +195,7 @@ impl Frozen for FrozenKv {
         let sessions = (self.horizon, &self.sessions);
         let written = snapshot::write(out, sessions, self.key_count, self.data.from(0))?;
         // Whoever writes it a second time writes the same.
-        drop(self.written.set(written));
+        _ = self.written.set(written);
         Ok(())
     }
 }

@@ -1,12 +1,14 @@
 //! The state as bytes, and back. Equal states give equal bytes, in whatever layers they are kept.
 //! Keys and values are not taken out of the bytes, but looked at where they are (`base`).
 //!
-//! All integers are little-endian. Nothing in the bytes is believed before it is checked: a count
-//! is never allocated for, a length never exceeds what is left, keys and clients must ascend, and
-//! every byte must be used.
+//! All integers are little-endian. Of what comes from anywhere nothing is believed before it is checked:
+//! a count is never allocated for, a length never exceeds what is left, keys and clients must ascend, and
+//! every byte must be used. Of a snapshot of this peer's, or from its leader, the records are taken as
+//! they are: storage has verified that they are what was written, and to look at each would take the
+//! longer the larger the state.
 //!
 //! ```text
-//! u8   version, 1
+//! u8   version, 2
 //! u64  the session table's horizon
 //! u64  number of sessions, then for each, by client:
 //!        u64 born, u64 nonce, u64 last_used, u64 floor
@@ -14,21 +16,29 @@
 //!          u64 seq, u32 length, the encoded `Answers` (length 0: only the fact is kept)
 //! u64  number of keys, then for each, in the order of `Key`:
 //!        u32 length, the key, u32 length, the value
+//! the index, for each mark (`marks`):
+//!        u64 hash of a key, u64 offset of its record behind the first one
+//! u64  number of marks
+//! u64  sum of the lengths of keys and values
 //! ```
+//!
+//! Version 1, which is read as well, ends with the records.
 
 use std::io::{self, Write};
-use std::sync::Arc;
 
 use oarlock_raft::Snapshot;
 use oarlock_rpc::codec;
 
-use crate::base::{self, Base, Index, Record};
+use crate::base::{self, Base, Record};
 use crate::data::Data;
+use crate::marks::Marker;
 use crate::op::Answers;
 use crate::request::ClientId;
 use crate::session::{Limits, Session, SessionTable, Sessions};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// Without an index.
+const VERSION_BARE: u8 = 1;
 
 /// The state as bytes.
 pub(crate) fn encode(sessions: &SessionTable, data: &Data) -> Vec<u8> {
@@ -38,21 +48,14 @@ pub(crate) fn encode(sessions: &SessionTable, data: &Data) -> Vec<u8> {
     out
 }
 
-/// Where the records stand in what was written.
-#[derive(Debug)]
-pub(crate) struct Written {
-    /// The offset of the first one.
-    pub(crate) begin: usize,
-    pub(crate) index: Arc<Index>,
-}
-
-/// Writes a state to `out`: a horizon and sessions, and `key_count` records in order.
+/// Writes a state to `out`: a horizon and sessions, and `key_count` records in order. Returns where the
+/// first of these begins.
 pub(crate) fn write<'a>(
     out: &mut dyn Write,
     (horizon, sessions): (u64, &Sessions),
     key_count: usize,
     records: impl Iterator<Item = Record<'a>>,
-) -> io::Result<Written> {
+) -> io::Result<usize> {
     let mut piece = vec![VERSION];
     put_u64(&mut piece, horizon);
     put_u64(&mut piece, sessions.len() as u64);
@@ -73,24 +76,39 @@ pub(crate) fn write<'a>(
     put_u64(&mut piece, key_count as u64);
     out.write_all(&piece)?;
     begin += piece.len();
-    let mut index = Index::default();
+    let (mut marker, mut bytes) = (Marker::default(), 0);
     for Record { hash, key, value } in records {
-        for bytes in [key, value] {
-            out.write_all(&length(bytes.len()).to_le_bytes())?;
-            out.write_all(bytes)?;
+        for part in [key, value] {
+            out.write_all(&length(part.len()).to_le_bytes())?;
+            out.write_all(part)?;
         }
-        index.push(hash, 8 + key.len() + value.len());
+        marker.push(hash, 8 + key.len() + value.len());
+        bytes += (key.len() + value.len()) as u64;
     }
-    Ok(Written { begin, index: Arc::new(index) })
+    out.write_all(&base::tail(&marker.into_bytes(), bytes))?;
+    Ok(begin)
+}
+
+/// Whether the records of a snapshot are believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Records {
+    /// They are what was written.
+    AsWritten,
+    /// They may be anything.
+    Unknown,
 }
 
 /// The state of these bytes, whose keys and values stay where they are; an error says what is wrong
 /// with them.
-pub(crate) fn decode(content: &Snapshot, limits: Limits) -> Result<(SessionTable, Data), String> {
+pub(crate) fn decode(
+    content: &Snapshot,
+    limits: Limits,
+    records: Records,
+) -> Result<(SessionTable, Data), String> {
     let mut input = Input(content);
     let [version] = input.array("the version")?;
-    if version != VERSION {
-        return Err(format!("snapshot version {version}, but this build reads {VERSION}"));
+    if version != VERSION && version != VERSION_BARE {
+        return Err(format!("snapshot version {version}, but this build reads 1 and {VERSION}"));
     }
     let horizon = input.u64("the horizon")?;
     let session_count = input.u64("the number of sessions")?;
@@ -98,8 +116,13 @@ pub(crate) fn decode(content: &Snapshot, limits: Limits) -> Result<(SessionTable
     let table = SessionTable::from_parts(limits, horizon, sessions)?;
     let key_count = input.u64("the number of keys")?;
     let begin = content.len() - input.0.len();
-    let (base, bytes) = Base::checked(content.clone(), begin, key_count)?;
-    let len = usize::try_from(key_count).expect("each was found in memory");
+    let has_index = version == VERSION;
+    let (base, bytes) = if has_index && records == Records::AsWritten {
+        Base::indexed(content.clone(), begin)?
+    } else {
+        Base::checked(content.clone(), begin, key_count, has_index)?
+    };
+    let len = usize::try_from(key_count).map_err(|_| "more keys than memory can hold")?;
     Ok((table, Data::of(base, len, bytes)))
 }
 

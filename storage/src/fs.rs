@@ -46,15 +46,6 @@ impl OpenMode {
     }
 }
 
-/// When the pages of a map come into memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Load {
-    /// At once, so that a file which cannot be read is an error there and then.
-    Ahead,
-    /// When they are looked at.
-    Lazily,
-}
-
 /// A file system, as far as we need one.
 pub(crate) trait Fs: Send + Sync {
     /// Makes `dir` and its parents, and their names durable. Does nothing if it exists.
@@ -91,9 +82,9 @@ pub(crate) trait FsFile: Send + Sync {
     fn sync_data(&self) -> io::Result<()>;
     /// Takes away everybody's permission to write, for later openers.
     fn set_read_only(&self) -> io::Result<()>;
-    /// Maps `len` bytes from `offset`, which nobody may change or cut off from now on. `Ahead` brings
-    /// them into memory at once.
-    fn map(&self, offset: u64, len: usize, load: Load) -> io::Result<Arc<dyn SnapshotBytes>>;
+    /// Maps `len` bytes from `offset`, which nobody may change or cut off from now on. They
+    /// come into memory when they are looked at.
+    fn map(&self, offset: u64, len: usize) -> io::Result<Arc<dyn SnapshotBytes>>;
 }
 
 /// A held lock.

@@ -138,18 +138,43 @@ struct Pace {
 impl Pace {
     /// Rests, unless the snapshot is urgent; whether to go on.
     fn go_on(&mut self, shared: &Shared) -> bool {
-        let is_urgent = |rules: &Rules| match self.why {
-            Why::LogIsLong { limit } => {
-                !rules.has_room() || rules.log().entries_bytes() / 2 > limit
-            }
-            Why::DiskIsFull => true,
-        };
-        let (is_wanted, is_urgent) =
-            shared.look(|rules, _| (rules.wants_snapshot(self.index), is_urgent(rules)));
         let worked = Shared::now() - self.rested;
-        let rest = if is_urgent { Duration::ZERO } else { worked * REST_PER_WORK };
+        let (is_wanted, rest) = shared
+            .look(|rules, _| (rules.wants_snapshot(self.index), self.rest_after(worked, rules)));
         let is_running = shared.rest(rest.min(REST_MAX));
         self.rested = Shared::now();
         is_wanted && is_running
+    }
+
+    /// How long to rest. The less, the longer the log has grown meanwhile: it is read again by a
+    /// restart, so it is not to get much longer than half again of what was to be.
+    fn rest_after(&self, worked: Duration, rules: &Rules) -> Duration {
+        match self.why {
+            Why::LogIsLong { limit } if rules.has_room() => {
+                let percent = percent_of_rest(rules.log().entries_bytes(), limit);
+                worked * REST_PER_WORK * percent / 100
+            }
+            Why::LogIsLong { .. } | Why::DiskIsFull => Duration::ZERO,
+        }
+    }
+}
+
+/// From 100, while a log is not longer than `limit`, to 0, once it is half again as long.
+fn percent_of_rest(log_bytes: u64, limit: u64) -> u32 {
+    let margin = (limit / 2).max(1);
+    let left = margin.saturating_sub(log_bytes.saturating_sub(limit));
+    let percent = u128::from(left) * 100 / u128::from(margin);
+    u32::try_from(percent).expect("at most a hundred")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::percent_of_rest;
+
+    #[test]
+    fn the_longer_the_log_the_shorter_the_rests() {
+        let percents = [0, 100, 125, 150, 1000].map(|bytes| percent_of_rest(bytes, 100));
+        assert_eq!(percents, [100, 100, 50, 0, 0]);
+        assert!([0, 1, u64::MAX].iter().all(|&limit| percent_of_rest(7, limit) <= 100));
     }
 }

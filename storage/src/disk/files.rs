@@ -5,7 +5,7 @@ use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::fs::{Fs, FsFile, Load, OpenMode};
+use crate::fs::{Fs, FsFile, OpenMode};
 use crate::{SnapshotBytes, StorageError};
 
 /// What an operator can do about damage that no crash can explain.
@@ -177,8 +177,7 @@ impl File {
         &self,
         offset: u64,
         len: usize,
-        load: Load,
     ) -> Result<Arc<dyn SnapshotBytes>, StorageError> {
-        self.file.map(offset, len, load).map_err(|error| io_error("map", &self.path, error))
+        self.file.map(offset, len).map_err(|error| io_error("map", &self.path, error))
     }
 }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use memmap2::{Mmap, MmapOptions};
 
 use crate::SnapshotBytes;
-use crate::fs::Load;
 
 impl SnapshotBytes for Mmap {
     fn bytes(&self) -> &[u8] {
@@ -16,18 +15,13 @@ impl SnapshotBytes for Mmap {
     }
 }
 
-/// Maps `len` bytes of `file` from `offset`. With [`Load::Ahead`] they are brought into memory, so
-/// that a file that is already too short is an error here instead of a signal later; otherwise only
-/// its length is looked at.
+/// Maps `len` bytes of `file` from `offset`. A file that is already too short is an error here
+/// instead of a signal later. Pages come into memory when they are looked at: to bring them all in
+/// would take the longer the larger a state is, and count them all as memory of this process.
 ///
 /// The caller has verified the content through `read`, or has just written it, and nobody changes it
 /// any more: it is a snapshot under its final name or about to get it, or the batches of a segment that takes no more.
-pub(crate) fn map(
-    file: &File,
-    offset: u64,
-    len: usize,
-    load: Load,
-) -> io::Result<Arc<dyn SnapshotBytes>> {
+pub(crate) fn map(file: &File, offset: u64, len: usize) -> io::Result<Arc<dyn SnapshotBytes>> {
     if len == 0 {
         return Ok(Arc::new(Vec::new()));
     }
@@ -47,26 +41,7 @@ pub(crate) fn map(
     // by hand, or a disk that fails to read what it read before: that means SIGBUS on access,
     // which operators are told; whoever cannot exclude that switches mapping off (`map_files`).
     let map = unsafe { MmapOptions::new().offset(offset).len(len).map(file)? };
-    if load == Load::Ahead {
-        populate(&map)?;
-    }
     Ok(Arc::new(map))
-}
-
-/// Reads all pages in now: of a file that was cut since it was verified, this is an error.
-#[cfg(target_os = "linux")]
-fn populate(map: &Mmap) -> io::Result<()> {
-    match map.advise(memmap2::Advice::PopulateRead) {
-        // Kernels before 5.14 do not know the advice; the content was verified by reading anyway.
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
-        result => result,
-    }
-}
-
-/// Other systems have no such advice; the content was verified by reading.
-#[cfg(not(target_os = "linux"))]
-fn populate(_map: &Mmap) -> io::Result<()> {
-    Ok(())
 }
 
 #[cfg(test)]
@@ -81,10 +56,10 @@ mod tests {
         let mut file = File::create_new(&path).unwrap();
         file.write_all(&[7; 5000]).unwrap();
         let file = File::open(&path).unwrap();
-        let bytes = map(&file, 4096, 904, Load::Ahead).unwrap();
+        let bytes = map(&file, 4096, 904).unwrap();
         std::fs::remove_file(&path).unwrap();
         assert_eq!(bytes.bytes(), &[7; 904]);
-        assert!(map(&file, 4096, 0, Load::Lazily).unwrap().bytes().is_empty());
+        assert!(map(&file, 4096, 0).unwrap().bytes().is_empty());
     }
 
     #[test]
@@ -93,8 +68,6 @@ mod tests {
         let mut file = File::create_new(dir.path().join("f")).unwrap();
         file.write_all(&[7; 100]).unwrap();
         let file = File::open(dir.path().join("f")).unwrap();
-        for load in [Load::Ahead, Load::Lazily] {
-            assert!(map(&file, 4096, 1 << 20, load).is_err());
-        }
+        assert!(map(&file, 4096, 1 << 20).is_err());
     }
 }

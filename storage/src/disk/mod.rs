@@ -22,6 +22,7 @@ mod snapshot;
 mod spare;
 #[cfg(test)]
 pub(crate) mod tests;
+mod verify;
 mod vote;
 mod wal;
 mod window;

@@ -11,7 +11,6 @@ use super::replay::{Split, split_entries};
 use super::scan::{Defect, End, Scan};
 use super::segment;
 use super::window::Window;
-use crate::fs::Load;
 use crate::{Entry, SnapshotBytes, StorageError};
 
 /// A log of this many bytes is read by [`THREADS_MAX`] threads.
@@ -155,7 +154,7 @@ impl SegmentReader<'_> {
         }
         whole.set(match &bytes {
             Some(bytes) => Arc::clone(bytes) as _,
-            None => file.map(0, scan.at(), Load::Lazily)?,
+            None => file.map(0, scan.at())?,
         });
         Ok(ReadSegment { head, batches, entries, end, found, bytes })
     }

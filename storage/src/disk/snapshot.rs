@@ -9,7 +9,8 @@ use super::format::{
 };
 use super::progress::Progress;
 use super::spare::{Lender, Loan};
-use crate::fs::{Load, OpenMode};
+use super::verify::verify_content;
+use crate::fs::OpenMode;
 use crate::{
     EntryId, Snapshot, SnapshotBytes, SnapshotMeta, SnapshotStage, SnapshotWriter, StagedSnapshot,
     StorageError,
@@ -210,7 +211,7 @@ impl SnapshotWriter for DiskWriter {
         let content_bytes = self.len_bytes();
         let footer_crc = self.footer_crc.expect("it is complete");
         // Here and not when it is published: that is the log writer's time.
-        let content = content(&self.file, content_bytes, self.map, Load::Lazily)?;
+        let content = content(&self.file, content_bytes, self.map)?;
         let Self { meta, aside, .. } = *self;
         let handle = Staged { aside, content, content_bytes, footer_crc };
         Ok(StagedSnapshot { meta, handle: Box::new(handle) })
@@ -252,11 +253,10 @@ fn content(
     file: &File,
     content_bytes: u64,
     map: bool,
-    load: Load,
 ) -> Result<Arc<dyn SnapshotBytes>, StorageError> {
     if map {
         let len = usize::try_from(content_bytes).expect("a file we wrote fits the address space");
-        return file.map(HEAD_BYTES as u64, len, load);
+        return file.map(HEAD_BYTES as u64, len);
     }
     Ok(Arc::new(file.read_at(HEAD_BYTES as u64, content_bytes)?))
 }
@@ -336,32 +336,5 @@ fn verified(
     verify_content(&file, footer.content_bytes, crcs, tell)?
         .map_err(|at| damaged(at, "the checksum of the content does not match"))?;
     let meta = SnapshotMeta { last_included, configuration: configuration.into() };
-    Ok(Snapshot::new(meta, content(&file, footer.content_bytes, map, Load::Ahead)?))
-}
-
-/// Reads the content once, piece by piece, through `read`: so a disk that cannot read it says so
-/// here, as an error. The inner one is where the content is wrong. `tell` is given the bytes that are
-/// read, again and again.
-fn verify_content(
-    file: &File,
-    content_bytes: u64,
-    crcs: &[u8],
-    mut tell: impl FnMut(u64),
-) -> Result<Result<(), u64>, StorageError> {
-    let mut buffer =
-        vec![0; CHUNK_BYTES.min(usize::try_from(content_bytes).unwrap_or(CHUNK_BYTES))];
-    let mut done = 0;
-    for crc in crcs.chunks_exact(4) {
-        let len = (content_bytes - done).min(CHUNK_BYTES as u64);
-        let chunk = &mut buffer[..len as usize];
-        let at = HEAD_BYTES as u64 + done;
-        file.read_into(chunk, at)?;
-        if crc32fast::hash(chunk).to_le_bytes() != crc {
-            return Ok(Err(at));
-        }
-        done += len;
-        tell(done);
-    }
-    assert_eq!(done, content_bytes, "the table's length follows from the content's");
-    Ok(Ok(()))
+    Ok(Snapshot::new(meta, content(&file, footer.content_bytes, map)?))
 }

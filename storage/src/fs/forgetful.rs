@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{Fs, FsFile, Load, LockGuard, OpenMode, RealFs};
+use super::{Fs, FsFile, LockGuard, OpenMode, RealFs};
 use crate::SnapshotBytes;
 
 /// Files that are removed, but whose removal may be undone, get this behind their name.
@@ -295,9 +295,9 @@ impl FsFile for ForgetfulFile {
         self.noted.file.set_read_only()
     }
 
-    fn map(&self, offset: u64, len: usize, load: Load) -> io::Result<Arc<dyn SnapshotBytes>> {
+    fn map(&self, offset: u64, len: usize) -> io::Result<Arc<dyn SnapshotBytes>> {
         self.check()?;
-        self.noted.file.map(offset, len, load)
+        self.noted.file.map(offset, len)
     }
 }
 

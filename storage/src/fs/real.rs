@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::uncached::Uncached;
-use super::{Fs, FsFile, Load, LockGuard, OpenMode};
+use super::{Fs, FsFile, LockGuard, OpenMode};
 use crate::SnapshotBytes;
 use crate::disk::mmap;
 
@@ -149,8 +149,8 @@ impl FsFile for RealFile {
         self.file.set_permissions(permissions)
     }
 
-    fn map(&self, offset: u64, len: usize, load: Load) -> io::Result<Arc<dyn SnapshotBytes>> {
-        mmap::map(&self.file, offset, len, load)
+    fn map(&self, offset: u64, len: usize) -> io::Result<Arc<dyn SnapshotBytes>> {
+        mmap::map(&self.file, offset, len)
     }
 }
 

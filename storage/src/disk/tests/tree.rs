@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use crate::SnapshotBytes;
 use crate::fs::sim::SimFs;
-use crate::fs::{Fs, FsFile, Load, LockGuard, OpenMode};
+use crate::fs::{Fs, FsFile, LockGuard, OpenMode};
 
 /// The parent of all directories.
 pub(super) const ROOT: &str = "root";
@@ -209,7 +209,7 @@ impl FsFile for TreeFile {
         self.file.set_read_only()
     }
 
-    fn map(&self, offset: u64, len: usize, load: Load) -> io::Result<Arc<dyn SnapshotBytes>> {
-        self.file.map(offset, len, load)
+    fn map(&self, offset: u64, len: usize) -> io::Result<Arc<dyn SnapshotBytes>> {
+        self.file.map(offset, len)
     }
 }

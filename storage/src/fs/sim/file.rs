@@ -7,7 +7,7 @@ use oarlock_sync::Mutex;
 
 use super::{Disk, Fault, SECTOR, Unmade, write_sector};
 use crate::SnapshotBytes;
-use crate::fs::{FsFile, Load, LockGuard};
+use crate::fs::{FsFile, LockGuard};
 
 /// The lock is not a file here: who owns it is of no interest to a disk.
 pub(super) struct SimLock(pub(super) Arc<Mutex<Disk>>);
@@ -102,7 +102,7 @@ impl FsFile for SimFile {
         Ok(())
     }
 
-    fn map(&self, offset: u64, len: usize, _load: Load) -> io::Result<Arc<dyn SnapshotBytes>> {
+    fn map(&self, offset: u64, len: usize) -> io::Result<Arc<dyn SnapshotBytes>> {
         let mut content = vec![0; len];
         self.read_exact_at(&mut content, offset)?;
         Ok(Arc::new(content))
