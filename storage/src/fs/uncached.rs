@@ -47,22 +47,27 @@ impl Uncached {
     }
 
     /// Writes all of `pieces`, one after the other, from `offset` on. False if that is not possible
-    /// here: then they are to be written in another way, all of them.
+    /// here, or not wise: then they are to be written in another way, all of them.
     pub(super) fn write(&self, pieces: &[IoSlice<'_>], offset: u64) -> io::Result<bool> {
         let len: usize = pieces.iter().map(|piece| piece.len()).sum();
-        let fits = len > 0
+        let fits = (1..=BYTES_MAX).contains(&len)
             && len.is_multiple_of(SECTOR_BYTES)
             && offset.is_multiple_of(SECTOR_BYTES as u64);
         if !fits || self.is_refused.load(Ordering::Relaxed) {
             return Ok(false);
         }
         let mut buffer = std::mem::take(&mut *self.buffer.lock());
-        let wanted = len.min(BYTES_MAX) + MEMORY_ALIGN;
-        if buffer.len() < wanted {
-            buffer = vec![0; wanted];
+        if buffer.len() < len + MEMORY_ALIGN {
+            buffer = vec![0; len + MEMORY_ALIGN];
         }
         let from = buffer.as_ptr().align_offset(MEMORY_ALIGN);
-        let result = self.write_by(&mut buffer[from..], pieces, offset);
+        let area = &mut buffer[from..from + len];
+        let mut filled = 0;
+        for piece in pieces {
+            area[filled..filled + piece.len()].copy_from_slice(piece);
+            filled += piece.len();
+        }
+        let result = self.file.write_all_at(area, offset);
         *self.buffer.lock() = buffer;
         match result {
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
@@ -71,27 +76,6 @@ impl Uncached {
             }
             other => other.map(|()| true),
         }
-    }
-
-    /// Writes `pieces` by way of `area`.
-    fn write_by(&self, area: &mut [u8], pieces: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
-        let area_len = area.len().min(BYTES_MAX) / SECTOR_BYTES * SECTOR_BYTES;
-        let (mut filled, mut at) = (0, offset);
-        for piece in pieces {
-            let mut rest: &[u8] = piece;
-            while !rest.is_empty() {
-                let (now, later) = rest.split_at(rest.len().min(area_len - filled));
-                area[filled..filled + now.len()].copy_from_slice(now);
-                filled += now.len();
-                rest = later;
-                if filled == area_len {
-                    self.file.write_all_at(&area[..filled], at)?;
-                    at += filled as u64;
-                    filled = 0;
-                }
-            }
-        }
-        self.file.write_all_at(&area[..filled], at)
     }
 }
 
@@ -108,15 +92,17 @@ mod tests {
             eprintln!("this file system keeps everything in its cache: nothing to see");
             return;
         };
-        // More than one call takes, in pieces that end anywhere.
-        let bytes: Vec<u8> = (0..5 * BYTES_MAX / 2).map(|at| (at % 251) as u8).collect();
+        let bytes: Vec<u8> = (0..BYTES_MAX).map(|at| (at % 251) as u8).collect();
         let mut pieces: Vec<IoSlice<'_>> = bytes.chunks(77_777).map(IoSlice::new).collect();
         assert!(file.write(&pieces, 1024).unwrap());
         let found = std::fs::read(&path).unwrap();
         assert!(found[1024..][..bytes.len()] == bytes, "what was written");
         assert!(found[..1024].iter().chain(&found[1024 + bytes.len()..]).all(|byte| *byte == 1));
         assert!(!file.write(&pieces, 1000).unwrap(), "not at a sector's border");
-        pieces.push(IoSlice::new(&[7]));
+        let sector = [7; SECTOR_BYTES];
+        pieces.push(IoSlice::new(&sector));
+        assert!(!file.write(&pieces, 1024).unwrap(), "too long");
+        pieces[0] = IoSlice::new(&sector[1..]);
         assert!(!file.write(&pieces, 1024).unwrap(), "the end is not");
         assert!(std::fs::read(&path).unwrap() == found, "nothing was written");
     }
