@@ -1,12 +1,14 @@
 //! Whole clusters on this machine, beside etcd if it is installed, by the same load (`oarlock bench`).
 //!
-//! `cargo bench --bench clusters -- [puts|pings|latency|shapes|failover …] [--rounds N] [--write] [--test]`
+//! `cargo bench --bench clusters -- [puts|pings|latency|shapes|failover|distance …] [--rounds N] [--write] [--test]`
 //!
 //! The systems take turns of some seconds, and each figure is the median of the rounds (5). Load and
-//! servers share the machine. `--write` puts the tables in `docs/performance.md`, between the two
-//! lines that mark their place; `--test` runs everything once, in small. Data goes below `target/`;
+//! servers share the machine. `--write` puts the table of each part that was run in
+//! `docs/performance.md`, between the two lines that mark its place; `--test` runs everything once, in small. Data goes below `target/`;
 //! `OARLOCK_BENCH_DIR` moves it to the disk that is to be measured.
 
+#[path = "clusters/distance.rs"]
+mod distance;
 #[path = "clusters/failover.rs"]
 mod failover;
 #[path = "clusters/load.rs"]
@@ -17,22 +19,24 @@ mod nodes;
 mod shapes;
 #[path = "clusters/versus.rs"]
 mod versus;
+#[path = "clusters/way.rs"]
+mod way;
 
 use std::path::{Path, PathBuf};
 
-/// Where in the document the tables stand.
-const BEGIN: &str = "<!-- tables of benches/clusters: begin -->\n";
-const END: &str = "<!-- tables of benches/clusters: end -->\n";
+/// The document the tables stand in.
+const DOCUMENT: &str = "docs/performance.md";
 
 /// A part: its name, and what makes its table.
 type Part = (&'static str, fn(&Plan) -> String);
 
-const PARTS: [Part; 5] = [
+const PARTS: [Part; 6] = [
     ("puts", versus::puts_and_gets),
     ("pings", shapes::pings_and_pipelines),
     ("latency", shapes::latency_at_half_the_peak),
     ("shapes", shapes::values_and_sizes),
     ("failover", failover::pauses),
+    ("distance", distance::far_apart),
 ];
 
 /// What the command line asked for.
@@ -64,26 +68,29 @@ fn main() {
         dir: dir.path().to_owned(),
     };
     let named = PARTS.iter().any(|(name, _)| has(name));
-    let mut tables = String::new();
     for (name, run) in PARTS {
         if !named || has(name) {
             let table = run(&plan);
             println!("{table}");
-            tables.push_str(&table);
-            tables.push('\n');
+            if has("--write") {
+                write(name, &table);
+            }
         }
-    }
-    if has("--write") {
-        write(&tables);
     }
 }
 
-fn write(tables: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/performance.md");
+/// Puts the table of a part in its place in the document; everything else stays as it is.
+fn write(part: &str, table: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(DOCUMENT);
     let text = std::fs::read_to_string(&path).expect("the document is there");
-    let (before, rest) = text.split_once(BEGIN).expect("the document has a place for tables");
-    let (_, after) = rest.split_once(END).expect("the place has an end");
-    let text = format!("{before}{BEGIN}\n{tables}{END}{after}");
+    let (begin, end) =
+        (format!("<!-- clusters {part}: begin -->\n"), format!("<!-- clusters {part}: end -->\n"));
+    let place = text.split_once(&begin).and_then(|(before, rest)| {
+        let (_, after) = rest.split_once(&end)?;
+        Some((before, after))
+    });
+    let (before, after) = place.unwrap_or_else(|| panic!("{DOCUMENT} has no place for {part}"));
+    let text = format!("{before}{begin}\n{table}\n{end}{after}");
     std::fs::write(&path, text).expect("the document can be written");
 }
 

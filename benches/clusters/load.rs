@@ -59,8 +59,10 @@ pub(crate) fn run(nodes: &Nodes, flags: &[&str]) -> Option<Figures> {
 pub(crate) fn command(nodes: &Nodes, flags: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_oarlock"));
     command.args(["bench", "--json"]).args(flags);
-    for addr in nodes.addrs() {
-        command.args(["--addr", &addr]);
+    if !flags.contains(&"--addr") {
+        for addr in nodes.addrs() {
+            command.args(["--addr", &addr]);
+        }
     }
     if nodes.system == System::Etcd {
         command.args(["--speak", "etcd"]);

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::way::Ways;
+
 /// How long a cluster may take to answer.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
@@ -44,17 +46,27 @@ pub(crate) struct Nodes {
     clients: Vec<u16>,
     peers: Vec<u16>,
     children: Vec<Option<Child>>,
+    /// The ways from each node to each, by pairs, if they are far from each other.
+    ways: Option<Ways>,
 }
 
 impl Nodes {
     /// Starts a new cluster of `size` nodes, and waits until it answers.
     pub(crate) fn start(system: System, size: usize, dir: &Path) -> Self {
+        Self::start_apart(system, size, dir, Duration::ZERO)
+    }
+
+    /// The same, where a message takes as long as `delay` from one node to another.
+    pub(crate) fn start_apart(system: System, size: usize, dir: &Path, delay: Duration) -> Self {
         let mut ports = free_ports(size * 2);
         let peers = ports.split_off(size);
         let dir = dir.join(format!("{}-{}", system.name(), ports[0]));
         std::fs::create_dir_all(&dir).expect("a folder for data");
         let children = (0..size).map(|_| None).collect();
-        let mut nodes = Self { system, dir, clients: ports, peers, children };
+        let targets: Vec<u16> = (0..size).flat_map(|_| peers.iter().copied()).collect();
+        let ways = (delay > Duration::ZERO).then(|| Ways::start(&targets, delay));
+        let ways = ways.transpose().expect("there are ports and threads");
+        let mut nodes = Self { system, dir, clients: ports, peers, children, ways };
         (0..size).for_each(|node| nodes.start_node(node));
         nodes.wait_until_ready();
         nodes
@@ -72,6 +84,14 @@ impl Nodes {
         self.children[node] = Some(command.spawn().expect("it is installed"));
     }
 
+    /// Where a node finds another.
+    fn port_from(&self, node: usize, other: usize) -> u16 {
+        match &self.ways {
+            Some(ways) => ways.ports[node * self.peers.len() + other],
+            None => self.peers[other],
+        }
+    }
+
     fn oarlock(&self, node: usize) -> Command {
         let address = |port: u16| format!("127.0.0.1:{port}");
         let mut command = Command::new(env!("CARGO_BIN_EXE_oarlock"));
@@ -79,8 +99,11 @@ impl Nodes {
         command.arg(self.dir.join(node.to_string()));
         command.args(["--client-addr", &address(self.clients[node])]);
         command.args(["--peer-addr", &address(self.peers[node])]);
+        // Each may know the others by addresses of its own.
+        command.args(["--cluster-id", "7"]);
         for other in (0..self.peers.len()).filter(|&other| other != node) {
-            command.args(["--peer", &format!("{}={}", other + 1, address(self.peers[other]))]);
+            let port = self.port_from(node, other);
+            command.args(["--peer", &format!("{}={}", other + 1, address(port))]);
         }
         command
     }
@@ -110,7 +133,12 @@ impl Nodes {
 
     /// Where clients connect.
     pub(crate) fn addrs(&self) -> impl Iterator<Item = String> + '_ {
-        self.clients.iter().map(|port| format!("127.0.0.1:{port}"))
+        (0..self.clients.len()).map(|node| self.addr(node))
+    }
+
+    /// Where a node's clients connect.
+    pub(crate) fn addr(&self, node: usize) -> String {
+        format!("127.0.0.1:{}", self.clients[node])
     }
 
     /// Processor time that all nodes have used.
@@ -120,22 +148,15 @@ impl Nodes {
 
     /// Which node leads, by the account of any of Oarlock's.
     pub(crate) fn leader(&self) -> usize {
+        self.leadership().0
+    }
+
+    /// Which node leads, and its term.
+    pub(crate) fn leadership(&self) -> (usize, u64) {
         let deadline = Instant::now() + READY_WITHIN;
         loop {
-            let leads = self.addrs().find_map(|addr| {
-                let status = Command::new(env!("CARGO_BIN_EXE_oarlock"))
-                    .args(["status", "--json", "--addr", &addr])
-                    .output()
-                    .ok()?;
-                let status: serde_json::Value = serde_json::from_slice(&status.stdout).ok()?;
-                let leader = status["members"]
-                    .as_array()?
-                    .iter()
-                    .find(|member| member["status"]["role"] == "Leader")?;
-                leader["id"].as_u64()
-            });
-            if let Some(id) = leads {
-                return id as usize - 1;
+            if let Some(leads) = self.addrs().find_map(|addr| leadership_by(&addr)) {
+                return leads;
             }
             assert!(Instant::now() < deadline, "nobody leads");
             std::thread::sleep(Duration::from_millis(20));
@@ -160,6 +181,16 @@ impl Drop for Nodes {
         }
         _ = std::fs::remove_dir_all(&self.dir);
     }
+}
+
+/// Who leads, and in which term, as the node at `addr` has it.
+fn leadership_by(addr: &str) -> Option<(usize, u64)> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_oarlock"));
+    let status = command.args(["status", "--json", "--addr", addr]).output().ok()?;
+    let status: serde_json::Value = serde_json::from_slice(&status.stdout).ok()?;
+    let members = status["members"].as_array()?;
+    let leader = members.iter().find(|member| member["status"]["role"] == "Leader")?;
+    Some((leader["id"].as_u64()? as usize - 1, leader["status"]["term"].as_u64()?))
 }
 
 fn free_ports(count: usize) -> Vec<u16> {

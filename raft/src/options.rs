@@ -28,8 +28,11 @@ pub struct Options {
     /// The most payload bytes in an `AppendEntries` to a follower that may not be there, or whose
     /// log may not match.
     pub probe_bytes_max: usize,
-    /// The most `AppendEntries` with entries on their way to one follower.
+    /// The most `AppendEntries` with entries on their way to one follower: enough for one after each
+    /// write to a quick disk over a long way, or commands would wait for the answers to others.
     pub in_flight_max: usize,
+    /// With more payload bytes than these on their way to one follower, the next wait for an answer.
+    pub in_flight_bytes_max: usize,
     /// The size of the pieces a snapshot is sent in, in bytes.
     pub snapshot_chunk_bytes: usize,
     /// The largest command, in bytes.
@@ -50,7 +53,8 @@ impl Default for Options {
             append_bytes_max: 1 << 20,
             append_entries_max: 1024,
             probe_bytes_max: 16 << 10,
-            in_flight_max: 64,
+            in_flight_max: 1024,
+            in_flight_bytes_max: 32 << 20,
             snapshot_chunk_bytes: 512 << 10,
             command_bytes_max: 8 << 20,
             uncommitted_bytes_max: 256 << 20,
@@ -82,7 +86,8 @@ impl Options {
             self.heartbeat_interval,
             self.election_timeout
         );
-        assert!(self.append_entries_max > 0 && self.in_flight_max > 0, "a window of nothing");
+        assert!(self.append_entries_max > 0, "a message of nothing");
+        assert!(self.in_flight_max > 0 && self.in_flight_bytes_max > 0, "a window of nothing");
         assert!(
             self.command_bytes_max <= crate::message::COMMAND_BYTES_MAX,
             "command_bytes_max {} is more than a message holds",

@@ -2,7 +2,9 @@
 //! costs one trip to the majority's disks, one message to each, and one wake-up at the end.
 //!
 //! While requests are on their way, what comes gathers, and goes when one is answered; but no question
-//! is held back for longer than [`HELD_MAX`], so that a request that takes long keeps no others.
+//! is held back for longer than [`HELD_MAX`], so that a request that takes long keeps no others. Where
+//! even the quickest take so long that waiting for one would be felt (`trips.rs`), what comes gathers for
+//! a moment only, however many are on their way.
 //!
 //! Clients that are answered together ask again almost together. If the first of them set out at
 //! once, the others would wait for it to come home; so whoever comes then waits for those who are
@@ -20,6 +22,7 @@ use std::time::{Duration, Instant};
 use super::Store;
 use super::ask::{Ask, BYTES_MAX, COMMANDS_MAX, Company};
 use super::mailbox::Mailbox;
+use super::trips::Trips;
 use crate::error::ExecuteError;
 use crate::op::{ANSWER_BYTES_MAX, Answer, Answers, Op};
 
@@ -28,6 +31,13 @@ const BUSY_AT: usize = 2;
 
 /// How long a question is held back at most while requests are on their way.
 const HELD_MAX: Duration = Duration::from_millis(10);
+
+/// How long it is held back at most where requests always take long: little beside the time they take,
+/// and enough to gather many if many come.
+const HELD_MAX_FAR: Duration = Duration::from_millis(2);
+
+/// The same, when nobody has come for so long.
+const QUIET_FAR: Duration = Duration::from_micros(500);
 
 /// When nobody has come for so long, nobody else is waited for.
 const QUIET: Duration = Duration::from_micros(150);
@@ -44,6 +54,7 @@ const WAITING_BYTES_MAX: usize = 64 << 20;
 /// What the store answered to a request, and whose questions were in it.
 pub(super) struct Answered {
     kind: Kind,
+    asked_at: Instant,
     parts: Vec<Part>,
     result: Result<Answers, ExecuteError>,
 }
@@ -114,13 +125,15 @@ impl Batches {
         lane.in_flight -= 1;
         lane.returning += answered.parts.len();
         lane.last_news = Some(now);
+        lane.trips.note(now.saturating_duration_since(answered.asked_at));
     }
 
     /// Sends what need not wait.
     pub(super) fn submit(&mut self, now: Instant) {
         for kind in [Kind::Writes, Kind::Reads] {
             while let Some((ops, parts)) = self.lane(kind).next(now) {
-                let delivery = Delivery { mailbox: Arc::clone(&self.mailbox), kind, parts };
+                let mailbox = Arc::clone(&self.mailbox);
+                let delivery = Delivery { mailbox, kind, asked_at: now, parts };
                 self.store.execute_with(ops, Box::new(move |result| delivery.deliver(result)));
             }
         }
@@ -150,6 +163,8 @@ struct Lane {
     returning: usize,
     /// When somebody came, or was answered.
     last_news: Option<Instant>,
+    /// How long requests took.
+    trips: Trips,
 }
 
 struct Waiting {
@@ -162,12 +177,14 @@ impl Lane {
     /// When the next request goes, if nothing happens before.
     fn deadline(&self) -> Option<Instant> {
         let first = self.waiting.front().filter(|_| self.in_flight < IN_FLIGHT_MAX)?;
-        let held_until = first.since + HELD_MAX;
-        let quiet_at = self.last_news.filter(|_| self.returning > 0).map(|news| news + QUIET);
-        Some(match quiet_at {
-            _ if self.in_flight >= BUSY_AT => held_until,
-            Some(quiet_at) => quiet_at.min(first.since + RETURN_MAX),
-            None => first.since,
+        let news = self.last_news.unwrap_or(first.since);
+        Some(if self.in_flight < BUSY_AT {
+            let others_come = self.returning > 0;
+            if others_come { (news + QUIET).min(first.since + RETURN_MAX) } else { first.since }
+        } else if self.trips.are_far() {
+            (news + QUIET_FAR).min(first.since + HELD_MAX_FAR)
+        } else {
+            first.since + HELD_MAX
         })
     }
 
@@ -207,6 +224,7 @@ impl Lane {
 struct Delivery {
     mailbox: Arc<Mailbox>,
     kind: Kind,
+    asked_at: Instant,
     parts: Vec<Part>,
 }
 
@@ -218,7 +236,8 @@ impl Delivery {
     fn put(&mut self, result: Result<Answers, ExecuteError>) {
         let parts = std::mem::take(&mut self.parts);
         if !parts.is_empty() {
-            let answered = Answered { kind: self.kind, parts, result };
+            let (kind, asked_at) = (self.kind, self.asked_at);
+            let answered = Answered { kind, asked_at, parts, result };
             // Nobody to tell is what a closed port is about.
             let _ = self.mailbox.put(|mail| mail.answered.push(answered));
         }

@@ -182,6 +182,36 @@ fn nothing_is_held_back_for_long() {
     assert_eq!(bench.batches.deadline(), None);
 }
 
+/// Goal: where every request takes 50 ms, writes set out about as soon as they come, however many are
+/// on their way, and those that come together still go together.
+#[test]
+fn where_the_majority_is_far_nobody_waits_for_an_answer() {
+    const TRIP: Duration = Duration::from_millis(50);
+    let mut bench = Bench::new();
+    for _ in 0..32 {
+        bench.push(1, writes(1));
+        bench.submit();
+        bench.now += TRIP;
+        bench.store.answer_all();
+        assert_eq!(bench.answered().len(), 1);
+    }
+    // In the middle of a way of 50 ms: many are on theirs, and no answer is near.
+    for token in 0..25 {
+        bench.push(token, writes(1));
+        bench.now += QUIET_FAR;
+        bench.submit();
+        assert_eq!(bench.store.asked.lock().len(), token as usize + 1, "it does not wait");
+    }
+    for token in 0..12 {
+        bench.push(token, writes(1));
+        bench.submit();
+        bench.now += QUIET_FAR / 2;
+    }
+    let asked: Vec<usize> = bench.store.asked.lock().iter().map(|(ops, _)| *ops).collect();
+    assert_eq!(asked[25..], [9], "they gather, but not for long");
+    assert_eq!(bench.batches.deadline(), Some(bench.now + QUIET_FAR / 2), "unless others come");
+}
+
 #[test]
 fn some_travel_alone_and_all_requests_are_bounded() {
     let mut bench = Bench::new();

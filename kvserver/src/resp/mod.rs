@@ -52,6 +52,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod transaction;
+mod trips;
 mod unknown;
 mod wire;
 

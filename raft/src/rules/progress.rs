@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::Due;
 use super::replication::SentAppend;
 use crate::mistake;
-use crate::types::{EntryId, Index, PeerId, Snapshot};
+use crate::types::{Entry, EntryId, Index, PeerId, Snapshot};
 
 /// How long the news of a commit waits for entries to travel with: longer than a command takes, so
 /// that one client after another costs no message of its own; too short for anybody to notice.
@@ -53,6 +53,7 @@ pub(super) struct Moment {
     /// A message that is not answered for this long counts as lost.
     pub(super) patience: Duration,
     pub(super) in_flight_max: usize,
+    pub(super) in_flight_bytes_max: usize,
     /// A follower without room is sent entries from this index on.
     pub(super) sent_without_room: Index,
 }
@@ -80,6 +81,8 @@ pub(crate) struct Progress {
     epoch: u64,
     /// Messages with entries, of this epoch, that are not answered.
     in_flight: usize,
+    /// Their payload bytes.
+    in_flight_bytes: usize,
     /// Since when messages are under way without any answer.
     unanswered_since: Option<Instant>,
     /// Losses in a row.
@@ -113,6 +116,7 @@ impl Progress {
             feed: Feed::Probe,
             epoch: 0,
             in_flight: 0,
+            in_flight_bytes: 0,
             unanswered_since: None,
             losses: 0,
             send_after: now,
@@ -155,9 +159,9 @@ impl Progress {
         self.caught_up_at
     }
 
-    /// Whether as many messages with entries are under way as may be.
+    /// Whether as much is under way as may be.
     pub(super) fn is_window_full(&self, at: &Moment) -> bool {
-        self.in_flight >= at.in_flight_max
+        self.in_flight >= at.in_flight_max || self.in_flight_bytes >= at.in_flight_bytes_max
     }
 
     pub(super) fn next_index(&self) -> Index {
@@ -256,9 +260,11 @@ impl Progress {
         if at.now >= ready_at { Due::Now(wanted) } else { Due::At(ready_at.min(heartbeat_at)) }
     }
 
-    /// An `AppendEntries` leaves that ends at `last_index`.
-    pub(super) fn on_send(&mut self, prev: EntryId, last_index: Index, at: &Moment) -> SentAppend {
-        let with_entries = last_index > prev.index;
+    /// An `AppendEntries` leaves with `entries`, which follow `prev`.
+    pub(super) fn on_send(&mut self, prev: EntryId, entries: &[Entry], at: &Moment) -> SentAppend {
+        let with_entries = !entries.is_empty();
+        let last_index = prev.index + entries.len() as Index;
+        let bytes = entries.iter().map(|entry| entry.data.len()).sum();
         self.last_sent = at.now;
         self.commit_sent = at.commit_index;
         self.round_sent = at.read_round;
@@ -270,11 +276,13 @@ impl Progress {
                     self.next_index = last_index + 1;
                 }
                 self.in_flight += 1;
+                self.in_flight_bytes += bytes;
                 self.unanswered_since.get_or_insert(at.now);
             }
             Feed::Replicate | Feed::Snapshot(_) => {}
         }
-        SentAppend { epoch: self.epoch, round: at.read_round, prev, last_index, with_entries }
+        let (epoch, round) = (self.epoch, at.read_round);
+        SentAppend { epoch, round, prev, last_index, with_entries, bytes }
     }
 
     /// A follower's log matches up to `index`. Returns whether it has just caught up.
@@ -290,6 +298,7 @@ impl Progress {
             // Its log holds what was sent, though perhaps not on disk yet.
             self.next_index = self.next_index.max(sent.last_index + 1);
             self.in_flight = 0;
+            self.in_flight_bytes = 0;
             self.unanswered_since = None;
         }
         self.end_round_of_catching_up(at)
@@ -382,6 +391,7 @@ impl Progress {
     fn forget_in_flight(&mut self) {
         self.epoch += 1;
         self.in_flight = 0;
+        self.in_flight_bytes = 0;
         self.unanswered_since = None;
     }
 
@@ -392,6 +402,7 @@ impl Progress {
         self.round_sent = self.round_sent.max(self.round_acked);
         if sent.epoch == self.epoch && sent.with_entries && matches!(self.feed, Feed::Replicate) {
             self.in_flight = self.in_flight.saturating_sub(1);
+            self.in_flight_bytes = self.in_flight_bytes.saturating_sub(sent.bytes);
             self.unanswered_since = (self.in_flight > 0).then_some(now);
         }
     }
@@ -400,5 +411,72 @@ impl Progress {
         let (matched, next) = (self.match_index, self.next_index);
         assert!(matched < next, "4: S{peer} match_index {matched}, next_index {next}");
         assert!(next <= last_index + 1, "4: S{peer} next_index {next}, last {last_index}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn moment(now: Instant) -> Moment {
+        Moment {
+            now,
+            base: EntryId::default(),
+            last_index: 100,
+            taken_index: 100,
+            gathers: false,
+            held_until: None,
+            commit_index: 0,
+            read_round: 0,
+            round_after: now,
+            heartbeat_interval: Duration::from_millis(50),
+            patience: Duration::from_millis(250),
+            in_flight_max: 3,
+            in_flight_bytes_max: 1000,
+            sent_without_room: 0,
+        }
+    }
+
+    fn entries(after: EntryId, count: u64, bytes: usize) -> Vec<Entry> {
+        let id = |number| EntryId::new(after.index + number, 1);
+        (1..=count)
+            .map(|number| Entry { id: id(number), tag: 0, data: vec![7; bytes].into() })
+            .collect()
+    }
+
+    /// Sends as many messages of `bytes` as may be under way, and returns them.
+    fn fill(follower: &mut Progress, bytes: usize, at: &Moment) -> Vec<SentAppend> {
+        let mut sent = Vec::new();
+        while !follower.is_window_full(at) {
+            let prev = EntryId::new(follower.next_index() - 1, 1);
+            sent.push(follower.on_send(prev, &entries(prev, 2, bytes / 2), at));
+        }
+        sent
+    }
+
+    #[test]
+    fn what_is_under_way_is_bounded_in_messages_and_in_bytes() {
+        #[expect(clippy::disallowed_methods, reason = "an origin for stated times")]
+        let at = moment(Instant::now());
+        let mut follower = Progress::new(1, at.now);
+        let probe = follower.on_send(EntryId::default(), &[], &at);
+        follower.on_match(&probe, 0, &at);
+        for (bytes, messages) in [(10, 3), (500, 2), (4000, 1)] {
+            let sent = fill(&mut follower, bytes, &at);
+            assert_eq!(sent.len(), messages, "of {bytes} bytes");
+            assert!(!follower.has_news(&at), "they wait for an answer");
+            follower.on_match(&sent[0], sent[0].last_index, &at);
+            assert!(follower.has_news(&at), "there is room for one more");
+            for sent in &sent[1..] {
+                follower.on_match(sent, sent.last_index, &at);
+            }
+            assert_eq!((follower.in_flight, follower.in_flight_bytes), (0, 0));
+        }
+        // What was under way before a loss counts no more.
+        let sent = fill(&mut follower, 500, &at);
+        follower.on_lost(&sent[0], Duration::ZERO, &at);
+        assert_eq!((follower.in_flight, follower.in_flight_bytes), (0, 0));
+        follower.on_match(&sent[1], sent[1].last_index, &at);
+        assert_eq!((follower.in_flight, follower.in_flight_bytes), (0, 0), "nor does its answer");
     }
 }

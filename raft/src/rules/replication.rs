@@ -34,6 +34,8 @@ pub(crate) struct SentAppend {
     pub(super) prev: EntryId,
     pub(super) last_index: Index,
     pub(super) with_entries: bool,
+    /// The payload bytes of the entries.
+    pub(super) bytes: usize,
 }
 
 impl Rules {
@@ -287,8 +289,7 @@ impl Rules {
         entries: Vec<Entry>,
         at: &Moment,
     ) -> Send {
-        let last_index = prev_log.index + entries.len() as Index;
-        let sent = self.progress_of(peer).on_send(prev_log, last_index, at);
+        let sent = self.progress_of(peer).on_send(prev_log, &entries, at);
         self.reads.round_started();
         let args = AppendEntriesArgs {
             term: self.current_term,
@@ -314,6 +315,7 @@ impl Rules {
             heartbeat_interval: self.options.heartbeat_interval,
             patience: self.election_timeout_min(),
             in_flight_max: self.options.in_flight_max,
+            in_flight_bytes_max: self.options.in_flight_bytes_max,
             sent_without_room: self.sent_without_room(),
         }
     }

@@ -7,6 +7,7 @@
 //! seed, `OARLOCK_SIM_SEEDS=n` runs that many.
 
 mod check;
+mod far;
 mod faults;
 mod links;
 mod members;

@@ -139,6 +139,9 @@ impl World {
     }
 
     pub(super) fn delay(&mut self) -> Duration {
+        if self.far {
+            return super::far::ONE_WAY;
+        }
         let slow = !self.healed && self.chance(5);
         let micros = if slow { self.below(self.patience.0) } else { 50 + self.below(3_000) };
         Duration::from_micros(micros)

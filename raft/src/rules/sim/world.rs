@@ -10,7 +10,6 @@ use super::peer::{Reply, Request, SimPeer, Unspoken};
 use crate::configuration::Configuration;
 use crate::message::{AppendEntriesReply, AppendOutcome};
 use crate::mutation::AfterDurable;
-use crate::options::Options;
 use crate::rules::rng::Rng;
 use crate::rules::{ApplyWork, Due, Reach, Rules};
 use crate::types::PeerId;
@@ -77,6 +76,8 @@ pub(super) struct World {
     stalled: BTreeMap<PeerId, Instant>,
     pub(super) members_change: bool,
     pub(super) healed: bool,
+    /// Whether the peers are far from each other, and have quick disks and the default options.
+    pub(super) far: bool,
     /// Calls whose outcome was delivered already: the first one counts.
     pub(super) answered: std::collections::BTreeSet<u64>,
     pub(super) next_call: u64,
@@ -107,6 +108,7 @@ impl World {
             stalled: BTreeMap::new(),
             members_change: false,
             healed: false,
+            far: false,
             answered: std::collections::BTreeSet::new(),
             next_call: 0,
             proposals: 0,
@@ -193,15 +195,7 @@ impl World {
     // Peers.
 
     pub(super) fn start_peer(&mut self, id: PeerId) {
-        let options = Options {
-            seed: self.rng.next() | 1,
-            append_entries_max: 8,
-            in_flight_max: 4,
-            snapshot_chunk_bytes: 64,
-            probe_bytes_max: 64,
-            no_op_on_election: !self.seed.is_multiple_of(3),
-            ..Options::default()
-        };
+        let options = self.options();
         let founders = (1..=self.founders).map(PeerId);
         // Who joins knows nobody.
         let initial = if id.0 <= self.founders {
@@ -314,7 +308,8 @@ impl World {
             Due::WhenWoken => return None,
         }
         let stalls = !self.healed && self.chance(2);
-        let takes_us = if stalls { self.below(900_000) } else { 100 + self.below(5_000) };
+        let usual_us = if self.far { 300 } else { 5_000 };
+        let takes_us = if stalls { self.below(900_000) } else { 100 + self.below(usual_us) };
         let until = self.stalled.get(&id).map_or(now, |&until| until.max(now));
         let after = until - now + Duration::from_micros(takes_us);
         self.schedule(after, Event::Written { peer: id, life });
