@@ -13,7 +13,7 @@ use super::*;
 use crate::clerk::Clerk;
 use crate::error::{ClerkError, ExecuteError};
 use crate::op::{Answer, Op};
-use crate::request::{ClientId, KV_REQUEST, KV_STATUS, KvCall, Request};
+use crate::request::{ClientId, KV_REQUEST, KV_STATUS, KvCall, KvReply, Request};
 
 /// Some nodes, all connected, each with its memory of durable state.
 pub(crate) struct Cluster {
@@ -215,6 +215,24 @@ pub(crate) fn disturbed_client(
     });
     let watch = Arc::clone(&cluster.servers[cluster.a_follower()].inner.client.watch());
     LocalClient::start(node, watch, Duration::from_secs(5)).unwrap()
+}
+
+#[test]
+fn a_follower_that_passes_a_request_on_vouches_for_its_leader() {
+    let cluster = Cluster::new(3, KvOptions::default());
+    let follower = cluster.a_follower();
+    let client = disturbed_client(&cluster, |_, args, done| {
+        let call: KvCall = codec::decode(&args).unwrap();
+        // An answer that tells what came.
+        let Some(Vouch { peer, term }) = call.forwarded else { panic!("nobody vouches") };
+        let numbers = [peer.0, term].map(|number| Answer::Integer(number.try_into().unwrap()));
+        done.complete(Some(codec::encode(&KvReply::Answers(numbers.to_vec().into())).unwrap()));
+    });
+    let (term, leader) = cluster.servers[follower].inner.node.leader();
+    assert!(leader.is_some());
+    let me = cluster.servers[follower].inner.node.me.0;
+    let told = client.execute(append("k", "x")).unwrap();
+    assert_eq!(told[..], [me, term].map(|number| Answer::Integer(number.try_into().unwrap())));
 }
 
 #[test]
