@@ -145,7 +145,12 @@ impl World {
         let clerk = asking.clerk;
         self.note("CLNT", &[number, node.0], format_args!("C{clerk} asks S{node} for {number}"));
         let request = Rc::new(self.request_of(&asking));
-        let via = (is_read && self.random.chance(500)).then(|| self.anybody());
+        // One that is cut off together with a leader proves least.
+        let via = match self.random.below(4) {
+            0 | 1 if is_read => Some(self.anybody()),
+            2 if is_read => self.another_in_term_of(node),
+            _ => None,
+        };
         let copies = self.copies();
         for _ in 0..copies {
             let delay = self.delay();

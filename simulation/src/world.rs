@@ -288,6 +288,17 @@ impl World {
         leaders.min_by_key(|(_, running)| running.peer.current_term()).map(|(id, _)| id)
     }
 
+    /// Another node, in the term that `node` is in, if both run.
+    pub(crate) fn another_in_term_of(&mut self, node: PeerId) -> Option<PeerId> {
+        let term_of =
+            |node: &Node| node.running.as_ref().map(|running| running.peer.current_term());
+        let term = term_of(&self.nodes[&node])?;
+        let others = self.nodes.values().filter(|other| other.id != node);
+        let others: Vec<PeerId> =
+            others.filter(|other| term_of(other) == Some(term)).map(|other| other.id).collect();
+        (!others.is_empty()).then(|| self.random.pick(&others))
+    }
+
     /// Whom to ask who knows nothing: any node; once faults are over, a member that is there, since
     /// nothing is to depend on luck then.
     pub(crate) fn anybody(&mut self) -> PeerId {
