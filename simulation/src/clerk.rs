@@ -1,6 +1,7 @@
 //! The clerks: clients with sessions, who number their requests and send them again, to any node,
 //! until they are answered or lose patience.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -145,10 +146,12 @@ impl World {
         let clerk = asking.clerk;
         self.note("CLNT", &[number, node.0], format_args!("C{clerk} asks S{node} for {number}"));
         let request = Rc::new(self.request_of(&asking));
-        // One that is cut off together with a leader proves least.
+        // One that is cut off together with a leader proves little, and one that follows the next
+        // leader proves the contrary.
         let via = match self.random.below(4) {
-            0 | 1 if is_read => Some(self.anybody()),
-            2 if is_read => self.another_in_term_of(node),
+            0 if is_read => Some(self.anybody()),
+            1 if is_read => self.another_of_term(node, Ordering::Equal),
+            2 if is_read => self.another_of_term(node, Ordering::Greater),
             _ => None,
         };
         let copies = self.copies();

@@ -42,7 +42,7 @@ enum Command {
     /// found.
     Museum {
         /// How many seeds each gets at most.
-        #[arg(long, default_value_t = 3000)]
+        #[arg(long, default_value_t = 1500)]
         seeds: u64,
         /// How many processes at once.
         #[arg(long, default_value_t = 2)]

@@ -1,5 +1,6 @@
 //! A whole cluster, its clerks and its clock, and what each event does.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -288,14 +289,16 @@ impl World {
         leaders.min_by_key(|(_, running)| running.peer.current_term()).map(|(id, _)| id)
     }
 
-    /// Another node, in the term that `node` is in, if both run.
-    pub(crate) fn another_in_term_of(&mut self, node: PeerId) -> Option<PeerId> {
+    /// Another node, whose term compares like this to that of `node`, if both run.
+    pub(crate) fn another_of_term(&mut self, node: PeerId, compares: Ordering) -> Option<PeerId> {
         let term_of =
             |node: &Node| node.running.as_ref().map(|running| running.peer.current_term());
         let term = term_of(&self.nodes[&node])?;
-        let others = self.nodes.values().filter(|other| other.id != node);
+        let is_wanted = |other: &&Node| {
+            other.id != node && term_of(other).is_some_and(|its| its.cmp(&term) == compares)
+        };
         let others: Vec<PeerId> =
-            others.filter(|other| term_of(other) == Some(term)).map(|other| other.id).collect();
+            self.nodes.values().filter(is_wanted).map(|other| other.id).collect();
         (!others.is_empty()).then(|| self.random.pick(&others))
     }
 
