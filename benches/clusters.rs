@@ -1,6 +1,6 @@
 //! Whole clusters on this machine, beside etcd if it is installed, by the same load (`oarlock bench`).
 //!
-//! `cargo bench --bench clusters -- [puts|pings|latency|shapes|failover|distance …] [--rounds N] [--write] [--test]`
+//! `cargo bench --bench clusters -- [puts|pings|latency|shapes|failover|distance|state …] [--rounds N] [--write] [--test]`
 //!
 //! The systems take turns of some seconds, and each figure is the median of the rounds (5). Load and
 //! servers share the machine. `--write` puts the table of each part that was run in
@@ -17,6 +17,8 @@ mod load;
 mod nodes;
 #[path = "clusters/shapes.rs"]
 mod shapes;
+#[path = "clusters/state.rs"]
+mod state;
 #[path = "clusters/versus.rs"]
 mod versus;
 #[path = "clusters/way.rs"]
@@ -30,13 +32,14 @@ const DOCUMENT: &str = "docs/performance.md";
 /// A part: its name, and what makes its table.
 type Part = (&'static str, fn(&Plan) -> String);
 
-const PARTS: [Part; 6] = [
+const PARTS: [Part; 7] = [
     ("puts", versus::puts_and_gets),
     ("pings", shapes::pings_and_pipelines),
     ("latency", shapes::latency_at_half_the_peak),
     ("shapes", shapes::values_and_sizes),
     ("failover", failover::pauses),
     ("distance", distance::far_apart),
+    ("state", state::tables),
 ];
 
 /// What the command line asked for.

@@ -50,6 +50,13 @@ pub(crate) struct Nodes {
     ways: Option<Ways>,
 }
 
+/// The memory that a process takes, as `/proc` counts it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Resident {
+    pub(crate) own_bytes: u64,
+    pub(crate) file_bytes: u64,
+}
+
 impl Nodes {
     /// Starts a new cluster of `size` nodes, and waits until it answers.
     pub(crate) fn start(system: System, size: usize, dir: &Path) -> Self {
@@ -146,6 +153,12 @@ impl Nodes {
         self.children.iter().flatten().map(|child| cpu_of(child.id())).sum()
     }
 
+    /// The memory of the node that takes the most.
+    pub(crate) fn resident(&self) -> Resident {
+        let all = self.children.iter().flatten().map(|child| resident_of(child.id()));
+        all.max_by_key(|resident| resident.own_bytes + resident.file_bytes).unwrap_or_default()
+    }
+
     /// Which node leads, by the account of any of Oarlock's.
     pub(crate) fn leader(&self) -> usize {
         self.leadership().0
@@ -205,4 +218,15 @@ fn cpu_of(pid: u32) -> Duration {
     let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
     let ticks = fields.split_whitespace().skip(11).take(2).filter_map(|f| f.parse::<u64>().ok());
     Duration::from_millis(ticks.sum::<u64>() * 10)
+}
+
+/// Lines of `status`: a name, a colon, a number of KiB.
+fn resident_of(pid: u32) -> Resident {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let bytes = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+        let kib = line.split_whitespace().next().and_then(|number| number.parse::<u64>().ok());
+        kib.unwrap_or(0) << 10
+    };
+    Resident { own_bytes: bytes("RssAnon:"), file_bytes: bytes("RssFile:") }
 }
