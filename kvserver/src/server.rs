@@ -24,8 +24,8 @@ use crate::watch::Watch;
 pub struct KvOptions {
     /// The consensus under it.
     pub raft: Options,
-    /// Once the log behind the last snapshot has more bytes than this, and than that snapshot, a
-    /// new one is taken; `None` never takes one. The labs' `maxraftstate`. Default: 16 MiB.
+    /// Once the log behind the last snapshot has more bytes than this, and than half of that snapshot,
+    /// a new one is taken; `None` never takes one. The labs' `maxraftstate`. Default: 16 MiB.
     pub snapshot_log_bytes: Option<u64>,
     /// See [`ReplicatedOptions::snapshot_log_bytes_max`]. Default: 256 MiB.
     pub snapshot_log_bytes_max: u64,

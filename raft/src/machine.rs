@@ -33,8 +33,8 @@ use crate::types::{EntryId, PeerId, Term};
 pub struct ReplicatedOptions {
     /// The consensus under it.
     pub raft: Options,
-    /// Once the log behind the last snapshot has more bytes than this, and than that snapshot, a
-    /// new one is taken; `None` never takes one. Default: 16 MiB.
+    /// Once the log behind the last snapshot has more bytes than this, and than half of that snapshot,
+    /// a new one is taken; `None` never takes one. Default: 16 MiB.
     pub snapshot_log_bytes: Option<u64>,
     /// However large the last snapshot is, the log behind it gets no larger than this, or than
     /// `snapshot_log_bytes` if that is more. A large state is so written less often than its log,
