@@ -6,8 +6,8 @@ pub(crate) struct Planted {
     pub(crate) name: &'static str,
     /// What goes wrong, as half a sentence.
     pub(crate) what: &'static str,
-    /// The tests to try, by their short names; none for what no lab does: change who the
-    /// members are. Those are for the unit tests and the simulation in `raft/src/rules`.
+    /// The tests to try, by their short names; none for what no lab does: change who the members
+    /// are, or forward reads. Those are for the unit tests and the simulations.
     pub(crate) tests: &'static [&'static str],
 }
 

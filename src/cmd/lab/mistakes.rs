@@ -222,7 +222,7 @@ fn item(planted: &Planted, tried: &Tried<'_>) -> String {
         |(case, found): &(&Case, &Found)| format!("`{}` ({} runs)", case.test.short(), found.runs);
     let tests: Vec<String> = tried.iter().map(test).collect();
     let tried = match tests[..] {
-        [] => "No lab changes who the members are".to_owned(),
+        [] => "No lab does what it takes".to_owned(),
         _ => format!("Tried: {}", tests.join(", ")),
     };
     format!("- **{}**: {}. {tried}.\n", planted.name, planted.what)
