@@ -31,6 +31,8 @@ struct TestState {
     requests: Vec<usize>,
     failures: VecDeque<ExecuteError>,
     delay: Option<Duration>,
+    /// Where the next request and its caller are held: it is met there twice.
+    gate: Option<Arc<std::sync::Barrier>>,
     /// On which threads requests came.
     callers: Vec<String>,
 }
@@ -39,6 +41,11 @@ impl Store for TestStore {
     fn execute_with(&self, ops: Vec<Op>, done: Done) {
         let caller = std::thread::current().name().unwrap_or_default().to_owned();
         self.state.lock().callers.push(caller);
+        let gate = self.state.lock().gate.take();
+        if let Some(gate) = gate {
+            gate.wait();
+            gate.wait();
+        }
         let delay = self.state.lock().delay;
         let result = self.execute_now(ops);
         let Some(delay) = delay else { return done(result) };

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Barrier;
 use std::thread;
 use std::time::Instant;
 
@@ -285,12 +286,17 @@ fn the_limit_of_answers_does_not_show_through_company() {
     let value = "x".repeat(len);
     let set = format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${len}\r\n{value}\r\n");
     ask(&mut streams[0], &set, "+OK\r\n");
-    // What comes while these are on their way goes together.
-    port.store.state.lock().delay = Some(Duration::from_millis(300));
+    // The thread is held in the store until all have asked: so it finds all but the first together.
+    let gate = Arc::new(Barrier::new(2));
+    port.store.state.lock().gate = Some(Arc::clone(&gate));
     let (asks, replies) = ("GET k\r\nGET none\r\n", format!("${len}\r\n{value}\r\n$-1\r\n"));
-    for stream in &mut streams {
+    for (nth, stream) in streams.iter_mut().enumerate() {
         stream.write_all(asks.as_bytes()).unwrap();
+        if nth == 0 {
+            gate.wait();
+        }
     }
+    gate.wait();
     for stream in &mut streams {
         ask(stream, "", &replies);
     }
