@@ -1,38 +1,49 @@
 //! Whole clusters on this machine, beside etcd if it is installed, by the same load (`oarlock bench`).
 //!
-//! `cargo bench --bench clusters -- [puts|pings|latency|shapes|failover|distance|state …] [--rounds N] [--write] [--test]`
+//! `cargo bench --bench clusters -- [puts|pings|latency|shapes|failover|distance|state|stages …] [--rounds N] [--write] [--test]`
 //!
 //! The systems take turns of some seconds, and each figure is the median of the rounds (5). Load and
 //! servers share the machine. `--write` puts the table of each part that was run in
-//! `docs/performance.md`, between the two lines that mark its place; `--test` runs everything once, in small. Data goes below `target/`;
-//! `OARLOCK_BENCH_DIR` moves it to the disk that is to be measured.
+//! `docs/performance.md`, between the two lines that mark its place; `--test` runs everything once, in small. Data goes below
+//! `target/`; `OARLOCK_BENCH_DIR` moves it to the disk that is to be measured. `stages` is there with the
+//! feature of that name (`--features stages`).
 
 #[path = "clusters/distance.rs"]
 mod distance;
+#[path = "document.rs"]
+mod document;
 #[path = "clusters/failover.rs"]
 mod failover;
+#[cfg(feature = "stages")]
+#[path = "storage/floor.rs"]
+mod floor;
+#[cfg(feature = "stages")]
+#[path = "clusters/ground.rs"]
+mod ground;
 #[path = "clusters/load.rs"]
 mod load;
 #[path = "clusters/nodes.rs"]
 mod nodes;
 #[path = "clusters/shapes.rs"]
 mod shapes;
+#[cfg(feature = "stages")]
+#[path = "clusters/stages.rs"]
+mod stages;
 #[path = "clusters/state.rs"]
 mod state;
+#[path = "clusters/turns.rs"]
+mod turns;
 #[path = "clusters/versus.rs"]
 mod versus;
 #[path = "clusters/way.rs"]
 mod way;
 
-use std::path::{Path, PathBuf};
-
-/// The document the tables stand in.
-const DOCUMENT: &str = "docs/performance.md";
+use std::path::PathBuf;
 
 /// A part: its name, and what makes its table.
 type Part = (&'static str, fn(&Plan) -> String);
 
-const PARTS: [Part; 7] = [
+const PARTS: &[Part] = &[
     ("puts", versus::puts_and_gets),
     ("pings", shapes::pings_and_pipelines),
     ("latency", shapes::latency_at_half_the_peak),
@@ -40,6 +51,8 @@ const PARTS: [Part; 7] = [
     ("failover", failover::pauses),
     ("distance", distance::far_apart),
     ("state", state::tables),
+    #[cfg(feature = "stages")]
+    ("stages", stages::budget),
 ];
 
 /// What the command line asked for.
@@ -56,6 +69,7 @@ pub(crate) struct Plan {
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let has = |flag: &str| words.iter().any(|word| word == flag);
+    assert!(cfg!(feature = "stages") || !has("stages"), "stages: with --features stages, please");
     let is_test = has("--test");
     let rounds = words.iter().position(|word| word == "--rounds").map(|at| {
         let number = words.get(at + 1).and_then(|word| word.parse().ok());
@@ -71,30 +85,16 @@ fn main() {
         dir: dir.path().to_owned(),
     };
     let named = PARTS.iter().any(|(name, _)| has(name));
-    for (name, run) in PARTS {
+    for &(name, run) in PARTS {
         if !named || has(name) {
-            let table = run(&plan);
+            let machine = document::machine();
+            let table = format!("{machine}\n\n{}", run(&plan));
             println!("{table}");
             if has("--write") {
-                write(name, &table);
+                document::write(&format!("clusters {name}"), &table);
             }
         }
     }
-}
-
-/// Puts the table of a part in its place in the document; everything else stays as it is.
-fn write(part: &str, table: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(DOCUMENT);
-    let text = std::fs::read_to_string(&path).expect("the document is there");
-    let (begin, end) =
-        (format!("<!-- clusters {part}: begin -->\n"), format!("<!-- clusters {part}: end -->\n"));
-    let place = text.split_once(&begin).and_then(|(before, rest)| {
-        let (_, after) = rest.split_once(&end)?;
-        Some((before, after))
-    });
-    let (before, after) = place.unwrap_or_else(|| panic!("{DOCUMENT} has no place for {part}"));
-    let text = format!("{before}{begin}\n{table}\n{end}{after}");
-    std::fs::write(&path, text).expect("the document can be written");
 }
 
 /// The value in the middle.

@@ -2,11 +2,12 @@
 //! batch, nothing else. Both take turns of a few milliseconds in the same run, so that whatever else
 //! the machine does hurts both alike; what counts is the ratio.
 //!
-//! `cargo bench --bench storage -- [append|rotation|open|snapshot …] [--mib N] [--test]`
+//! `cargo bench --bench storage -- [append|rotation|open|snapshot …] [--mib N] [--write] [--test]`
 //!
-//! Every figure is the median of five rounds. `--mib` is how much log is opened (1024), `--test`
-//! runs everything once, in small. Files go below `target/`; `OARLOCK_BENCH_DIR` moves them to the
-//! disk that is to be measured.
+//! Every figure is the median of five rounds. `--mib` is how much log is opened (1024). `--write` puts
+//! the table of each part that was run in `docs/performance.md`, between the two lines that mark its
+//! place; `--test` runs everything once, in small. Files go below `target/`; `OARLOCK_BENCH_DIR` moves
+//! them to the disk that is to be measured.
 #![expect(
     clippy::cast_precision_loss,
     reason = "no figure has more than four digits worth reading"
@@ -14,6 +15,8 @@
 
 #[path = "storage/append.rs"]
 mod append;
+#[path = "document.rs"]
+mod document;
 #[path = "storage/floor.rs"]
 mod floor;
 #[path = "storage/group.rs"]
@@ -33,17 +36,30 @@ struct Plan {
     is_test: bool,
     /// How much log is opened, in MiB.
     log_mib: u64,
+    /// Whether the tables are put in the document.
+    writes: bool,
     /// The parts to run; all if empty.
     parts: Vec<String>,
 }
 
+/// A part: its name, and what makes its table.
+type Part = (&'static str, fn(&Plan) -> String);
+
+const PARTS: [Part; 4] = [
+    ("append", append::run),
+    ("rotation", rotation::run),
+    ("open", open::run),
+    ("snapshot", snapshot::run),
+];
+
 impl Plan {
     fn from_args() -> Self {
-        let mut plan = Self { is_test: false, log_mib: 1024, parts: Vec::new() };
+        let mut plan = Self { is_test: false, log_mib: 1024, writes: false, parts: Vec::new() };
         let mut args = std::env::args().skip(1);
         while let Some(arg) = args.next() {
             match arg.as_str() {
                 "--test" => plan.is_test = true,
+                "--write" => plan.writes = true,
                 "--mib" => {
                     let number = args.next().and_then(|number| number.parse().ok());
                     plan.log_mib = number.expect("--mib is followed by a number");
@@ -73,17 +89,13 @@ fn main() {
         return open::in_child(&PathBuf::from(dir));
     }
     let plan = Plan::from_args();
-    if plan.wants("append") {
-        append::run(&plan);
-    }
-    if plan.wants("rotation") {
-        rotation::run(&plan);
-    }
-    if plan.wants("open") {
-        open::run(&plan);
-    }
-    if plan.wants("snapshot") {
-        snapshot::run(&plan);
+    for (name, run) in PARTS.into_iter().filter(|(name, _)| plan.wants(name)) {
+        let machine = document::machine();
+        let table = format!("{machine}\n\n{}", run(&plan));
+        println!("{table}");
+        if plan.writes {
+            document::write(&format!("storage {name}"), &table);
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
+use crate::document::grouped;
 use crate::load::{Figures, measure};
 use crate::nodes::{Nodes, System};
 use crate::versus::of;
@@ -50,9 +51,9 @@ pub(crate) fn far_apart(plan: &Plan) -> String {
         let p50 = of(&figures, |f| f.latency("set", "p50_ms"));
         _ = writeln!(
             table,
-            "| {clients} | {pipeline} | {} | {:.0} | {p50:.1} | {:.1} | {:.2} |",
+            "| {clients} | {pipeline} | {} | {} | {p50:.1} | {:.1} | {:.2} |",
             rate.unwrap_or("as answered"),
-            of(&figures, |f| f.per_second("set")),
+            grouped(of(&figures, |f| f.per_second("set"))),
             of(&figures, |f| f.latency("set", "p99_ms")),
             p50 / (ONE_WAY.as_secs_f64() * 2e3),
         );

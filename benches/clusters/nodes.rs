@@ -48,6 +48,8 @@ pub(crate) struct Nodes {
     children: Vec<Option<Child>>,
     /// The ways from each node to each, by pairs, if they are far from each other.
     ways: Option<Ways>,
+    /// Further arguments of each node.
+    flags: Vec<String>,
 }
 
 /// The memory that a process takes, as `/proc` counts it.
@@ -63,8 +65,24 @@ impl Nodes {
         Self::start_apart(system, size, dir, Duration::ZERO)
     }
 
+    /// Starts a cluster of three of Oarlock's, each with further arguments.
+    pub(crate) fn start_with(flags: &[&str], dir: &Path) -> Self {
+        let flags = flags.iter().map(ToString::to_string).collect();
+        Self::start_as(System::Oarlock, 3, dir, Duration::ZERO, flags)
+    }
+
     /// The same, where a message takes as long as `delay` from one node to another.
     pub(crate) fn start_apart(system: System, size: usize, dir: &Path, delay: Duration) -> Self {
+        Self::start_as(system, size, dir, delay, Vec::new())
+    }
+
+    fn start_as(
+        system: System,
+        size: usize,
+        dir: &Path,
+        delay: Duration,
+        flags: Vec<String>,
+    ) -> Self {
         let mut ports = free_ports(size * 2);
         let peers = ports.split_off(size);
         let dir = dir.join(format!("{}-{}", system.name(), ports[0]));
@@ -73,7 +91,7 @@ impl Nodes {
         let targets: Vec<u16> = (0..size).flat_map(|_| peers.iter().copied()).collect();
         let ways = (delay > Duration::ZERO).then(|| Ways::start(&targets, delay));
         let ways = ways.transpose().expect("there are ports and threads");
-        let mut nodes = Self { system, dir, clients: ports, peers, children, ways };
+        let mut nodes = Self { system, dir, clients: ports, peers, children, ways, flags };
         (0..size).for_each(|node| nodes.start_node(node));
         nodes.wait_until_ready();
         nodes
@@ -85,6 +103,7 @@ impl Nodes {
             System::Oarlock => self.oarlock(node),
             System::Etcd => self.etcd(node),
         };
+        command.args(&self.flags);
         let path = self.dir.join(format!("{node}.log"));
         let log = OpenOptions::new().create(true).append(true).open(path).expect("a log");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
@@ -106,6 +125,8 @@ impl Nodes {
         command.arg(self.dir.join(node.to_string()));
         command.args(["--client-addr", &address(self.clients[node])]);
         command.args(["--peer-addr", &address(self.peers[node])]);
+        // Of a build that notes stages.
+        command.env("OARLOCK_STAGES", self.stages_of(node));
         // Each may know the others by addresses of its own.
         command.args(["--cluster-id", "7"]);
         for other in (0..self.peers.len()).filter(|&other| other != node) {
@@ -138,6 +159,11 @@ impl Nodes {
         }
     }
 
+    /// Where a node writes when each write passed each stage, if it was built to.
+    pub(crate) fn stages_of(&self, node: usize) -> PathBuf {
+        self.dir.join(format!("{node}.stages"))
+    }
+
     /// Where clients connect.
     pub(crate) fn addrs(&self) -> impl Iterator<Item = String> + '_ {
         (0..self.clients.len()).map(|node| self.addr(node))
@@ -157,6 +183,18 @@ impl Nodes {
     pub(crate) fn resident(&self) -> Resident {
         let all = self.children.iter().flatten().map(|child| resident_of(child.id()));
         all.max_by_key(|resident| resident.own_bytes + resident.file_bytes).unwrap_or_default()
+    }
+
+    /// Whether one of Oarlock's writes a snapshot now: aside, under a name that ends so.
+    pub(crate) fn are_writing_snapshots(&self) -> bool {
+        (0..self.children.len()).any(|node| {
+            let files = std::fs::read_dir(self.dir.join(node.to_string()));
+            let mut names = files.into_iter().flatten().flatten().map(|file| file.file_name());
+            names.any(|name| {
+                let name = name.to_string_lossy();
+                name.starts_with("snapshot-") && name.ends_with(".tmp")
+            })
+        })
     }
 
     /// Which node leads, by the account of any of Oarlock's.

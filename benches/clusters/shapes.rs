@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use crate::Plan;
+use crate::document::grouped;
 use crate::load::{Figures, measure};
 use crate::nodes::{Nodes, System};
 use crate::versus::of;
@@ -33,7 +34,7 @@ pub(crate) fn pings_and_pipelines(plan: &Plan) -> String {
         (&format!("put, {crowd} clients"), "set", &["--clients", crowd]),
     ] {
         let figures = rounds(plan, &nodes, flags);
-        _ = writeln!(table, "| {name} | {:.0} |", of(&figures, |f| f.per_second(kind)));
+        _ = writeln!(table, "| {name} | {} |", grouped(of(&figures, |f| f.per_second(kind))));
     }
     table
 }
@@ -70,7 +71,8 @@ pub(crate) fn values_and_sizes(plan: &Plan) -> String {
         let rate = of(&figures, |f| f.per_second("set"));
         _ = writeln!(
             table,
-            "| {size} | {bytes} B | {rate:.0} | {:.1} | {:.2} | {:.2} |",
+            "| {size} | {bytes} B | {} | {:.1} | {:.2} | {:.2} |",
+            grouped(rate),
             rate * f64::from(bytes) / 1e6,
             of(&figures, |f| f.latency("set", "p50_ms")),
             of(&figures, |f| f.latency("set", "p99_ms")),

@@ -10,26 +10,30 @@ use rustix::process::Signal;
 
 use crate::load::{self, Figures};
 use crate::nodes::{Nodes, Resident, System};
+use crate::turns::Turns;
 use crate::{Plan, median};
 
 /// Keys, and the bytes of each one's value.
 const SHAPES: [(u32, u32); 2] = [(100_000, 256), (1_000_000, 1024)];
 const SHAPES_OF_TEST: [(u32, u32); 1] = [(2000, 256)];
 
-/// As many keys that snapshots of them cost next to nothing.
-const FEW_KEYS: u32 = 1000;
+/// A log that never gets so long: no snapshot is taken.
+const NEVER: &str = "1099511627776";
 
 /// How long nodes that were killed may be away.
 const BACK_WITHIN: Duration = Duration::from_secs(120);
 
-/// Both tables.
+/// All tables.
 pub(crate) fn tables(plan: &Plan) -> String {
-    format!("{}\n{}", sizes(plan), snapshots(plan))
+    let (sizes, turns) = sizes(plan);
+    format!("{sizes}\n{}\n{turns}", snapshots(plan))
 }
 
-fn sizes(plan: &Plan) -> String {
+/// The table of memory and restarts, and the one of puts into the largest state.
+fn sizes(plan: &Plan) -> (String, String) {
+    let mut of_turns = String::new();
     let mut table = "### Memory and restarts\n\nThree nodes; every key is put, and then keys at random \
-        for some seconds, by 64 clients. \"Resident\" is of the largest node, in MiB, while it runs: memory of \
+        for some time, by 64 clients. \"Resident\" is of the largest node, in MiB, while it runs: memory of \
         its own, and pages of files (program and snapshot). \"Away\" is from the start of all nodes, \
         which were killed, to the first linearizable get; the median.\n\n\
         | keys | value | resident, own | resident, files | away s | resident then, own | files |\n\
@@ -39,8 +43,11 @@ fn sizes(plan: &Plan) -> String {
     for &(keys, value) in shapes {
         let mut nodes = Nodes::start(System::Oarlock, 3, &plan.dir);
         fill(&nodes, keys, value);
-        let puts = (f64::from(keys) / 10_000.0).clamp(0.3, 30.0);
-        put(&nodes, keys, value, puts);
+        // Whole turns in which snapshots are written are there only where those are large.
+        let wanted = if keys > SHAPES[0].0 { 5 } else { 0 };
+        let (seconds, turns) = if plan.is_test { (0.1, 2) } else { (1.0, keys as usize / 30_000) };
+        let turns = Turns::take(&nodes, (turns, wanted), || put(&nodes, keys, value, seconds));
+        of_turns = turns.table(keys, value);
         let full = nodes.resident();
         let away = median((0..plan.rounds.min(3)).map(|_| away(&mut nodes)).collect());
         let again = nodes.resident();
@@ -51,35 +58,37 @@ fn sizes(plan: &Plan) -> String {
             "| {keys} | {value} B | {own} | {files} | {away:.2} | {own_then} | {files_then} |"
         );
     }
-    table
+    (table, of_turns)
 }
 
 fn snapshots(plan: &Plan) -> String {
     let (keys, value) = if plan.is_test { SHAPES_OF_TEST[0] } else { SHAPES[0] };
     let mut table = format!(
-        "### Puts while snapshots are taken\n\nTwo clusters of three nodes take turns of {} s; values of \
-         {value} B, 64 clients that put; {} rounds. Of {FEW_KEYS} keys a snapshot costs next to nothing.\n\n\
-         | keys | per second | p99 ms | longest answer ms, median | the longest of all |\n\
+        "### Puts while snapshots are taken\n\nTwo clusters of three nodes with {keys} keys of {value} B \
+         take turns of {} s; one never takes a snapshot. 64 clients put; {} rounds.\n\n\
+         | snapshots | per second | p99 ms | longest answer ms, median | the longest of all |\n\
          |---|---|---|---|---|\n",
         plan.seconds, plan.rounds
     );
-    let counts = [FEW_KEYS, keys];
-    let clusters = counts.map(|_| Nodes::start(System::Oarlock, 3, &plan.dir));
-    for (nodes, keys) in clusters.iter().zip(counts) {
+    let clusters = [
+        ("as usual", Nodes::start(System::Oarlock, 3, &plan.dir)),
+        ("never", Nodes::start_with(&["--snapshot-log-bytes", NEVER], &plan.dir)),
+    ];
+    for (_, nodes) in &clusters {
         fill(nodes, keys, value);
     }
     let mut found: [Vec<Figures>; 2] = Default::default();
     for _ in 0..plan.rounds {
-        for ((nodes, keys), figures) in clusters.iter().zip(counts).zip(&mut found) {
+        for ((_, nodes), figures) in clusters.iter().zip(&mut found) {
             figures.push(put(nodes, keys, value, plan.seconds));
         }
     }
-    for (keys, figures) in counts.iter().zip(&found) {
+    for ((name, _), figures) in clusters.iter().zip(&found) {
         let of = |name: &str| figures.iter().map(|f| f.latency("set", name)).collect::<Vec<_>>();
         let longest = of("max_ms").into_iter().fold(0.0, f64::max);
         _ = writeln!(
             table,
-            "| {keys} | {:.0} | {:.2} | {:.0} | {longest:.0} |",
+            "| {name} | {:.0} | {:.2} | {:.0} | {longest:.0} |",
             median(figures.iter().map(|f| f.per_second("set")).collect()),
             median(of("p99_ms")),
             median(of("max_ms")),

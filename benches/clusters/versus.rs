@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::document::grouped;
 use crate::load::{Figures, measure};
 use crate::nodes::{Nodes, System};
 use crate::{Plan, median};
@@ -38,10 +39,10 @@ pub(crate) fn puts_and_gets(plan: &Plan) -> String {
                 };
                 _ = writeln!(
                     table,
-                    "| {} | {clients} | {} | {:.0} | {:.2} | {:.2} | {:.0} | {times} |",
+                    "| {} | {clients} | {} | {} | {:.2} | {:.2} | {:.0} | {times} |",
                     if kind == "set" { "put" } else { "get" },
                     system.name(),
-                    rate(figures),
+                    grouped(rate(figures)),
                     of(figures, |f| f.latency(kind, "p50_ms")),
                     of(figures, |f| f.latency(kind, "p99_ms")),
                     of(figures, |f| f.server_us),

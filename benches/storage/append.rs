@@ -1,9 +1,13 @@
 //! Appending: batches of several sizes, from one writer and from four that share syncs.
+//!
+//! The floor begins anew at the end of its file, on blocks that it has; so the log lets go of its
+//! entries when it is as long, outside the clock, and may use their blocks again, as it does in use.
 
 use std::time::{Duration, Instant};
 
-use oarlock_storage::{Batch, DiskOptions, DiskPersister, Entry, EntryId, Persister};
+use oarlock_storage::{Batch, DiskOptions, DiskPersister, Entry, EntryId, Persister, SnapshotMeta};
 
+use super::document::grouped;
 use super::floor::Floor;
 use super::group;
 use super::{Plan, directory, median};
@@ -14,7 +18,8 @@ const VALUES: [usize; 2] = [256, 4096];
 const TURN: Duration = Duration::from_millis(20);
 /// How long a round takes, both sides together.
 const ROUND: Duration = Duration::from_millis(1200);
-const FLOOR_BYTES: u64 = 64 << 20;
+/// After so many bytes the floor begins anew, and the log is compacted.
+pub(crate) const KEPT_BYTES: u64 = 64 << 20;
 
 /// Seconds that each side took for the same work, in one round.
 #[derive(Default)]
@@ -24,9 +29,11 @@ pub(crate) struct Round {
     pub(crate) ours: f64,
 }
 
-pub(crate) fn run(plan: &Plan) {
-    println!("\nappend and sync: entries a second, the median of {} rounds", plan.rounds());
-    println!("writers  entries  bytes      raw floor        oarlock   ratio   p50 ratio");
+pub(crate) fn run(plan: &Plan) -> String {
+    let mut table = "\
+        | writers | entries a batch | value | raw floor | Oarlock | ratio | p50 |\n\
+        |---|---|---|---|---|---|---|\n"
+        .to_owned();
     for writers in [1, 4] {
         for value in VALUES {
             for entries in BATCHES {
@@ -35,25 +42,28 @@ pub(crate) fn run(plan: &Plan) {
                 } else {
                     group::run(plan, writers, entries, value)
                 };
-                report(writers, entries, value, rounds);
+                table += &line(writers, entries, value, rounds);
             }
         }
     }
-    amplification(plan);
+    let amplification = amplification(plan);
+    format!("{table}\nWrite amplification at 256 × 256 B: {amplification:.3}.\n")
 }
 
-fn report(writers: u64, entries: u64, value: usize, (rounds, p50): (Vec<Round>, Option<f64>)) {
+fn line(
+    writers: u64,
+    entries: u64,
+    value: usize,
+    (rounds, p50): (Vec<Round>, Option<f64>),
+) -> String {
     let rate = |seconds: fn(&Round) -> f64| {
         let rate = |round: &Round| (round.batches * entries) as f64 / seconds(round);
-        median(rounds.iter().map(rate).collect())
+        grouped(median(rounds.iter().map(rate).collect()))
     };
     let ratio = median(rounds.iter().map(|round| round.floor / round.ours).collect());
-    let p50 = p50.map_or("-".to_owned(), |p50| format!("{p50:.3}"));
-    println!(
-        "{writers:7}  {entries:7}  {value:5}  {:13.0}  {:13.0}  {ratio:6.3}  {p50:>10}",
-        rate(|round| round.floor),
-        rate(|round| round.ours),
-    );
+    let p50 = p50.map_or(String::new(), |p50| format!("{p50:.2}"));
+    let (floor, ours) = (rate(|round| round.floor), rate(|round| round.ours));
+    format!("| {writers} | {entries} | {value} B | {floor} | {ours} | {ratio:.2} | {p50} |\n")
 }
 
 /// A log that is appended to.
@@ -61,6 +71,8 @@ pub(crate) struct Log {
     persister: DiskPersister,
     next_index: u64,
     entry: Entry,
+    /// How many bytes of values it keeps.
+    kept_bytes: u64,
 }
 
 impl Log {
@@ -70,7 +82,7 @@ impl Log {
         // No sector of zeros, no run that anything could shorten.
         let data: Vec<u8> = (0..value).map(|at| (at * 31 % 251) as u8 + 1).collect();
         let entry = Entry { id: EntryId::new(0, 1), tag: 0, data: data.into() };
-        Self { persister, next_index: 1, entry }
+        Self { persister, next_index: 1, entry, kept_bytes: 0 }
     }
 
     /// A batch of `count` entries that share their data.
@@ -86,13 +98,28 @@ impl Log {
             self.next_index += 1;
         }
         self.persister.persist(batch).expect("a disk that works");
+        self.kept_bytes += (batch.entries.len() * self.entry.data.len()) as u64;
+    }
+
+    /// Lets go of all entries, if they are many: what stands for them is a small snapshot.
+    pub(crate) fn compact_if_due(&mut self) {
+        if self.kept_bytes < KEPT_BYTES {
+            return;
+        }
+        let last_included = EntryId::new(self.next_index - 1, self.entry.id.term);
+        let meta = SnapshotMeta { last_included, ..SnapshotMeta::default() };
+        let staged = self.persister.snapshot_stage().write_all(meta, &[7; 1024]);
+        let staged = staged.expect("room for a snapshot");
+        let saved = self.persister.save_state_and_snapshot(&Batch::default(), staged);
+        saved.expect("a disk that works");
+        self.kept_bytes = 0;
     }
 }
 
 /// One writer that waits for each batch. Also the ratio of the median batches.
 fn one_writer(plan: &Plan, entries: u64, value: usize) -> (Vec<Round>, Option<f64>) {
     let dir = directory();
-    let mut floor = Floor::new(dir.path(), FLOOR_BYTES);
+    let mut floor = Floor::new(dir.path(), KEPT_BYTES);
     let mut log = Log::open(&dir.path().join("log"), DiskOptions::new(1), value);
     let raw = vec![7; entries as usize * value];
     let mut batch = log.batch(entries);
@@ -112,6 +139,7 @@ fn one_writer(plan: &Plan, entries: u64, value: usize) -> (Vec<Round>, Option<f6
         while round.batches == 0 || (began.elapsed() < ROUND && !plan.is_test) {
             round.floor += timed(a_turn, &mut floor_times, || floor.append(&raw));
             round.ours += timed(a_turn, &mut our_times, || log.append(&mut batch));
+            log.compact_if_due();
             round.batches += a_turn;
         }
         rounds.push(round);
@@ -132,8 +160,9 @@ fn timed(count: u64, times: &mut Vec<f64>, mut work: impl FnMut()) -> f64 {
     sum
 }
 
-/// How many bytes the log holds for each byte of payload.
-fn amplification(plan: &Plan) {
+/// How many bytes the log holds for each byte of payload: heads and seals, but not the zeros that segments
+/// are filled with ahead of time.
+fn amplification(plan: &Plan) -> f64 {
     let (entries, value) = (256, 256);
     let dir = directory();
     let mut log = Log::open(dir.path(), DiskOptions::new(1), value);
@@ -152,7 +181,5 @@ fn amplification(plan: &Plan) {
             used += bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
         }
     }
-    let ratio = used as f64 / payload as f64;
-    println!("\nwrite amplification, {value} B x {entries}: {ratio:.3}, heads and seals included");
-    println!("(the zeros that segments are filled with ahead of time come on top, once)");
+    used as f64 / payload as f64
 }

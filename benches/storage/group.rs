@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use oarlock_storage::{Batch, DiskOptions};
 
-use super::append::{Log, Round};
+use super::append::{KEPT_BYTES, Log, Round};
 use super::floor::Floor;
 use super::{Plan, directory};
 
@@ -27,7 +27,7 @@ pub(crate) fn run(
     value: usize,
 ) -> (Vec<Round>, Option<f64>) {
     let dir = directory();
-    let mut floor = Floor::new(dir.path(), 64 << 20);
+    let mut floor = Floor::new(dir.path(), KEPT_BYTES);
     let mut log = Log::open(&dir.path().join("log"), DiskOptions::new(1), value);
     let raw = vec![7; (writers * entries) as usize * value];
     let blank = log.batch(entries);
@@ -41,6 +41,7 @@ pub(crate) fn run(
                 floor.append(&raw[..group.entries.len() * value]);
             });
             round.ours += turn((writers, batches), &blank, |group| log.append(group));
+            log.compact_if_due();
             round.batches += writers * batches;
         }
         round

@@ -10,6 +10,7 @@ use std::time::Instant;
 use oarlock_storage::{DiskOptions, DiskPersister, Entry, Persister};
 
 use super::append::Log;
+use super::document::grouped;
 use super::{Plan, directory, median};
 
 /// Names the directory that a process started by this one is to open.
@@ -19,7 +20,7 @@ const ENTRIES: u64 = 256;
 const VALUE: usize = 256;
 const MIB: f64 = (1 << 20) as f64;
 
-pub(crate) fn run(plan: &Plan) {
+pub(crate) fn run(plan: &Plan) -> String {
     let dir = directory();
     let log_dir = dir.path().join("log");
     let mut log = Log::open(&log_dir, DiskOptions::new(1), VALUE);
@@ -49,23 +50,20 @@ pub(crate) fn run(plan: &Plan) {
     let expected = (batches * ENTRIES) as f64;
     assert!((report.entries - expected).abs() < 0.5, "all of the log was found");
     let (scan, open) = (median(scans), median(opens));
-    println!(
-        "\nopening {} MiB of {VALUE} B entries, {ENTRIES} a batch, from a warm cache",
-        plan.log_mib
-    );
-    println!("raw checked scan {scan:.3} s; open {open:.3} s; ratio {:.3}", scan / open);
-    println!(
-        "processor time: scan {:.2} s; open {:.2} s, on two threads",
-        median(scan_cpus),
-        median(cpus)
-    );
-    println!(
-        "memory of our own after it {:.0} MiB, of it {:.0} for {} entries; the peak of all {:.0} MiB",
-        report.anonymous / MIB,
-        report.entries * size_of::<Entry>() as f64 / MIB,
-        report.entries,
+    let (scan_cpu, cpu) = (median(scan_cpus), median(cpus));
+    let (entries, anonymous) = (grouped(report.entries), report.anonymous / MIB);
+    let index = report.entries * size_of::<Entry>() as f64 / MIB;
+    format!(
+        "{entries} entries of {VALUE} B, {} MiB, in batches of {ENTRIES}.\n\n\
+         | | raw checked scan | open |\n\
+         |---|---|---|\n\
+         | time | {scan:.2} s | {open:.2} s |\n\
+         | processor time | {scan_cpu:.2} s | {cpu:.2} s, on two threads |\n\
+         | memory of its own afterwards | | {anonymous:.0} MiB, of which {index:.0} the entries |\n\
+         | the most memory, files' pages included | | {:.0} MiB |\n",
+        plan.log_mib,
         report.peak / MIB,
-    );
+    )
 }
 
 /// Reads every segment, piece by piece, and checks it as a whole.

@@ -11,7 +11,7 @@ use super::{Plan, directory, median};
 const ENTRIES: u64 = 16;
 const VALUE: usize = 4096;
 
-pub(crate) fn run(plan: &Plan) {
+pub(crate) fn run(plan: &Plan) -> String {
     let dir = directory();
     let mut floor = Floor::new(dir.path(), 16 << 20);
     let raw = vec![7; ENTRIES as usize * VALUE];
@@ -33,13 +33,12 @@ pub(crate) fn run(plan: &Plan) {
         count = now;
     }
     let [floor, usual, rotating] = [floors, usual, rotating].map(|times| median(times) * 1e6);
-    println!(
-        "\nrotation, {ENTRIES} x {VALUE} B a batch, {wanted} segments of 16 MiB: medians in µs"
-    );
-    println!(
-        "raw write and sync {floor:.0}; a batch {usual:.0}; a batch that rotates {rotating:.0}"
-    );
-    println!("a rotation costs as much as {:.1} raw syncs", (rotating - usual) / floor);
+    let syncs = (rotating - usual) / floor;
+    format!(
+        "Batches of {ENTRIES} × {VALUE} B, {wanted} segments of 16 MiB, medians: a raw write and sync \
+         {floor:.0} µs, a batch {usual:.0} µs, a batch that goes on to the next segment {rotating:.0} µs; \
+         so that takes as much as {syncs:.1} raw syncs.\n"
+    )
 }
 
 fn is_segment(name: &std::ffi::OsStr) -> bool {

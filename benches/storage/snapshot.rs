@@ -12,7 +12,7 @@ use super::{Plan, directory, median};
 
 const PIECE_BYTES: usize = 64 * 1024;
 
-pub(crate) fn run(plan: &Plan) {
+pub(crate) fn run(plan: &Plan) -> String {
     let mib = if plan.is_test { 1 } else { 256 };
     let content: Vec<u8> = (0..mib << 20).map(|at: usize| (at / 7 % 251) as u8).collect();
     let dir = directory();
@@ -40,9 +40,13 @@ pub(crate) fn run(plan: &Plan) {
         assert_eq!(found.len(), content.len(), "all of it is mapped");
     }
     let [raw_write, write, raw_read, map] = times.map(|times| median(times) * 1e3);
-    println!("\na snapshot of {mib} MiB, medians in ms");
-    println!("raw write {raw_write:.0}; write and save {write:.0}; ratio {:.3}", raw_write / write);
-    println!("raw checked read {raw_read:.0}; open and map {map:.0}; ratio {:.3}", raw_read / map);
+    let (writing, reading) = (raw_write / write, raw_read / map);
+    format!(
+        "| {mib} MiB | raw | Oarlock | ratio |\n\
+         |---|---|---|---|\n\
+         | write, and make current | {raw_write:.0} ms | {write:.0} ms | {writing:.2} |\n\
+         | open a directory, verify and map | {raw_read:.0} ms | {map:.0} ms | {reading:.2} |\n"
+    )
 }
 
 /// A file under another name, in pieces, synced, renamed, and its directory synced.

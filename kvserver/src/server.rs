@@ -24,8 +24,8 @@ use crate::watch::Watch;
 pub struct KvOptions {
     /// The consensus under it.
     pub raft: Options,
-    /// Once the log behind the last snapshot has more bytes than this, and than half of that snapshot,
-    /// a new one is taken; `None` never takes one. The labs' `maxraftstate`. Default: 16 MiB.
+    /// Once the log behind the last snapshot has more bytes than this, and than half of that snapshot, a
+    /// new one is taken; `None` never takes one. The labs' `maxraftstate`. Default: 8 MiB.
     pub snapshot_log_bytes: Option<u64>,
     /// See [`ReplicatedOptions::snapshot_log_bytes_max`]. Default: 256 MiB.
     pub snapshot_log_bytes_max: u64,
@@ -44,7 +44,7 @@ impl Default for KvOptions {
     fn default() -> Self {
         Self {
             raft: Options::default(),
-            snapshot_log_bytes: Some(16 << 20),
+            snapshot_log_bytes: Some(8 << 20),
             snapshot_log_bytes_max: 256 << 20,
             forward: true,
             request_timeout: Duration::from_secs(2),

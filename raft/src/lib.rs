@@ -37,6 +37,7 @@ mod membership_tests;
 mod message;
 mod mistake;
 mod mutation;
+mod on_their_way;
 mod options;
 mod peer;
 mod rules;

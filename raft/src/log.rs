@@ -20,6 +20,12 @@ pub(crate) struct Log {
     entries_bytes: u64,
 }
 
+/// Entries that are no more in the log.
+#[derive(Debug, Default)]
+pub(crate) struct Discarded {
+    _entries: VecDeque<Entry>,
+}
+
 impl Log {
     /// The log a peer restarts with.
     pub(crate) fn recovered(base: EntryId, entries: Vec<Entry>) -> Self {
@@ -77,22 +83,34 @@ impl Log {
     }
 
     /// Makes `base` the log's base: keeps what is behind it if the log holds it, else drops
-    /// everything. Returns whether it was held (Figure 13, steps 6 and 7).
-    pub(crate) fn compact(&mut self, base: EntryId) -> bool {
+    /// everything. Returns whether it was held (Figure 13, steps 6 and 7), and what is gone: dropping
+    /// that may take long, and is not for the lock.
+    pub(crate) fn compact(&mut self, base: EntryId) -> (bool, Discarded) {
         assert!(base.index > self.base.index, "base {} → {base} moves back", self.base);
         let held = self.holds(base)
             || (mistake!(InstallKeepsConflict) && self.id_at(base.index).is_some());
-        if held {
-            while self.entries.front().is_some_and(|entry| entry.id.index <= base.index) {
-                let dropped = self.entries.pop_front().expect("a front was just seen");
-                self.entries_bytes -= dropped.logical_bytes();
-            }
+        let covered = if held {
+            usize::try_from(base.index - self.base.index).expect("it holds them")
         } else {
-            self.entries.clear();
-            self.entries_bytes = 0;
-        }
+            self.entries.len()
+        };
+        let discarded = self.take_front(covered);
         self.base = base;
-        held
+        (held, Discarded { _entries: discarded })
+    }
+
+    /// Takes the first `count` entries out. Only the shorter part of the log is moved.
+    fn take_front(&mut self, count: usize) -> VecDeque<Entry> {
+        let bytes = |entries: &VecDeque<Entry>| entries.iter().map(Entry::logical_bytes).sum();
+        if count <= self.entries.len() / 2 {
+            let front: VecDeque<Entry> = self.entries.drain(..count).collect();
+            let front_bytes: u64 = bytes(&front);
+            self.entries_bytes -= front_bytes;
+            return front;
+        }
+        let kept = self.entries.split_off(count);
+        self.entries_bytes = bytes(&kept);
+        std::mem::replace(&mut self.entries, kept)
     }
 
     /// The logical bytes of the entries behind `after`, up to and including `through`.
@@ -189,13 +207,17 @@ mod tests {
 
     #[test]
     fn compaction_keeps_what_is_behind_a_held_base_only() {
-        let mut held = log(&[1, 1, 2, 2]);
-        assert!(held.compact(EntryId::new(3, 2)));
-        assert_eq!((held.base(), held.last()), (EntryId::new(3, 2), EntryId::new(4, 2)));
-        assert_eq!(held.entries_bytes(), entry(4, 2).logical_bytes());
+        for index in 1..=4 {
+            let mut held = log(&[2, 2, 2, 2]);
+            let (was_held, Discarded { _entries: gone }) = held.compact(EntryId::new(index, 2));
+            assert!(was_held);
+            assert!(gone.iter().map(|entry| entry.id.index).eq(1..=index));
+            assert_eq!((held.base(), held.last()), (EntryId::new(index, 2), EntryId::new(4, 2)));
+            assert_eq!(held.entries_bytes(), (4 - index) * entry(4, 2).logical_bytes());
+        }
 
         let mut conflicting = log(&[1, 1, 2, 2]);
-        assert!(!conflicting.compact(EntryId::new(3, 3)));
+        assert!(!conflicting.compact(EntryId::new(3, 3)).0);
         assert_eq!(conflicting.last(), EntryId::new(3, 3));
         assert_eq!(conflicting.entries_bytes(), 0);
     }

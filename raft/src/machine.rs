@@ -4,29 +4,31 @@
 //! state machine. [`Replicated::read`] is linearizable and never touches the log. Both have a form
 //! that returns at once and calls back.
 
+mod submitting;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, unbounded};
-use oarlock_rpc::codec;
 use oarlock_rpc::{Service, promise};
 use oarlock_storage::Persister;
 
 use crate::change::{Change, ChangeError};
 use crate::cluster::{Cluster, Peers};
 use crate::configuration::Configuration;
-use crate::error::{OpenError, ReadError, Stopped, SubmitError};
+use crate::error::{OpenError, ReadError, Stopped};
 use crate::hand_over::HandOverError;
 use crate::machine_sink::MachineSink;
+use crate::on_their_way::OnTheirWay;
 use crate::options::Options;
 use crate::peer::{Raft, Status};
-use crate::rules::{Refusal, Vouch};
-use crate::served::{ReadDone, Served, SubmitDone, Waiting};
+use crate::rules::Vouch;
+use crate::served::{ReadDone, Served, Waiting};
 use crate::shared::Shared;
 use crate::state_machine::StateMachine;
 use crate::threads::snapshots::snapshots_thread;
 use crate::threads::spawn;
-use crate::types::{EntryId, PeerId, Term};
+use crate::types::{PeerId, Term};
 
 /// How a replicated state machine runs.
 #[derive(Clone, Debug)]
@@ -34,7 +36,7 @@ pub struct ReplicatedOptions {
     /// The consensus under it.
     pub raft: Options,
     /// Once the log behind the last snapshot has more bytes than this, and than half of that snapshot,
-    /// a new one is taken; `None` never takes one. Default: 16 MiB.
+    /// a new one is taken; `None` never takes one. Default: 8 MiB.
     pub snapshot_log_bytes: Option<u64>,
     /// However large the last snapshot is, the log behind it gets no larger than this, or than
     /// `snapshot_log_bytes` if that is more. A large state is so written less often than its log,
@@ -48,7 +50,7 @@ impl Default for ReplicatedOptions {
     fn default() -> Self {
         Self {
             raft: Options::default(),
-            snapshot_log_bytes: Some(16 << 20),
+            snapshot_log_bytes: Some(8 << 20),
             snapshot_log_bytes_max: 256 << 20,
             timeout: Duration::from_secs(5),
         }
@@ -61,11 +63,13 @@ pub struct Replicated<M: StateMachine> {
     waiting: Sender<Waiting<M>>,
     timeout: Duration,
     command_bytes_max: usize,
+    on_their_way: OnTheirWay,
 }
 
 impl<M: StateMachine> Clone for Replicated<M> {
     fn clone(&self) -> Self {
-        Self { raft: self.raft.clone(), waiting: self.waiting.clone(), ..*self }
+        let (raft, waiting) = (self.raft.clone(), self.waiting.clone());
+        Self { raft, waiting, on_their_way: self.on_their_way.clone(), ..*self }
     }
 }
 
@@ -117,45 +121,8 @@ impl<M: StateMachine> Replicated<M> {
             let body = move |shared: &Arc<Shared>| snapshots_thread(shared, &*stage);
             spawn(raft.shared(), me, "snapshots", body)?;
         }
-        Ok(Self { raft, waiting, timeout: options.timeout, command_bytes_max })
-    }
-
-    /// Replicates `command`, and returns what the state machine answered when it applied it here.
-    /// Waits no longer than the options' time-out.
-    pub fn submit(&self, command: &M::Command) -> Result<M::Output, SubmitError> {
-        self.submit_until(command, deadline_in(self.timeout))
-    }
-
-    /// [`submit`](Self::submit), until `deadline`: then the command's fate is unknown.
-    pub fn submit_until(
-        &self,
-        command: &M::Command,
-        deadline: Instant,
-    ) -> Result<M::Output, SubmitError> {
-        let (promise, answer) = promise();
-        let id = self.start(command, Box::new(move |answer| promise.keep(answer)))?;
-        match answer.wait_until(deadline) {
-            Ok(Some(answer)) => answer,
-            Ok(None) => Err(SubmitError::Stopped { stopped: self.why_stopped(), id: Some(id) }),
-            Err(_) => Err(SubmitError::Unknown { id }),
-        }
-    }
-
-    /// [`submit`](Self::submit) without waiting: `done` gets the answer, exactly once, on the
-    /// thread that applies (or on this one, if nothing was appended). It must not wait, and there
-    /// is no time-out: a command on a leader that is cut off is answered when that ends.
-    pub fn submit_with(
-        &self,
-        command: &M::Command,
-        done: impl FnOnce(Result<M::Output, SubmitError>) + Send + 'static,
-    ) {
-        let bytes = match self.encode(command) {
-            Ok(bytes) => bytes,
-            Err(error) => return done(Err(error)),
-        };
-        if let Err((error, done)) = self.start_encoded(bytes, Box::new(done)) {
-            done(Err(error));
-        }
+        let on_their_way = OnTheirWay::default();
+        Ok(Self { raft, waiting, timeout: options.timeout, command_bytes_max, on_their_way })
     }
 
     /// Looks at the state, linearizably: `f` sees every command that was answered anywhere before
@@ -279,47 +246,6 @@ impl<M: StateMachine> Replicated<M> {
     /// Stops this peer and waits for all its threads; every caller that waits gets an error.
     pub fn kill(&self) {
         self.raft.kill();
-    }
-
-    fn start(&self, command: &M::Command, done: SubmitDone<M>) -> Result<EntryId, SubmitError> {
-        let bytes = self.encode(command)?;
-        self.start_encoded(bytes, done).map_err(|(error, _)| error)
-    }
-
-    fn encode(&self, command: &M::Command) -> Result<Arc<[u8]>, SubmitError> {
-        let bytes = codec::encode(command).map_err(SubmitError::Encode)?;
-        let (len, limit) = (bytes.len(), self.command_bytes_max);
-        if len > limit { Err(SubmitError::TooLarge { len, limit }) } else { Ok(bytes.into()) }
-    }
-
-    /// Appends, and tells the applier who waits, in one step.
-    fn start_encoded(
-        &self,
-        bytes: Arc<[u8]>,
-        done: SubmitDone<M>,
-    ) -> Result<EntryId, (SubmitError, SubmitDone<M>)> {
-        let mut done = Some(done);
-        let started = self.raft.shared().step(|rules, now| {
-            if rules.is_leader() && rules.is_overloaded() {
-                return Err(SubmitError::Busy);
-            }
-            match rules.refusal() {
-                Some(Refusal::DisksFull) => return Err(SubmitError::NoSpace),
-                Some(Refusal::GivesWay) => return Err(SubmitError::NotLeader { leader: None }),
-                None => {}
-            }
-            let Some(id) = rules.start(bytes, now) else {
-                return Err(SubmitError::NotLeader { leader: rules.leader() });
-            };
-            self.expect(Waiting::Submit(id, done.take().expect("nobody took it before")));
-            Ok(id)
-        });
-        let error = match started {
-            Ok(Ok(id)) => return Ok(id),
-            Ok(Err(error)) => error,
-            Err(stopped) => SubmitError::Stopped { stopped, id: None },
-        };
-        Err((error, done.expect("it is handed over only with an id")))
     }
 
     fn expect(&self, waiting: Waiting<M>) {

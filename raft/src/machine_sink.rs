@@ -110,7 +110,7 @@ impl<M: StateMachine> MachineSink<M> {
                 self.last_snapshot_bytes = content.len() as u64;
                 // Not waited for: on a full disk that could take long, and reads come by here.
                 let unused = shared.step(|rules, _| rules.snapshot_written(staged, why, false));
-                // Its file is removed, which is not for the lock.
+                // A file is removed or memory given back, which is not for the lock.
                 drop(unused);
             }
             Err(error) => {

@@ -176,6 +176,12 @@ impl Wire for RequestVoteReply {
 
 impl Wire for AppendEntriesArgs {
     const MAX_BYTES: usize = oarlock_rpc::codec::MAX_BYTES;
+
+    fn len_hint(&self) -> usize {
+        /// The fields around an entry's data, and around the entries.
+        const FRAME: usize = 64;
+        self.entries.iter().map(|entry| FRAME + entry.data.len()).sum::<usize>() + FRAME
+    }
 }
 
 impl Wire for AppendEntriesReply {

@@ -2,17 +2,37 @@
 //! without its thread.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use oarlock_rpc::codec;
+use oarlock_sync::stages;
 
 use crate::error::{ReadError, Stopped, SubmitError};
 use crate::rules::{Proof, ReadId};
 use crate::state_machine::StateMachine;
 use crate::types::{Entry, EntryId, EntryKind, PeerId, Snapshot};
 
+/// What comes of a command.
+pub(crate) type Answer<M> = Result<<M as StateMachine>::Output, SubmitError>;
+/// Who waits for the answers to many commands, each with its place among them.
+pub(crate) type OfMany<M> = dyn Fn(usize, Answer<M>) + Send + Sync + 'static;
+
 /// Who waits for a command's answer.
-pub(crate) type SubmitDone<M> =
-    Box<dyn FnOnce(Result<<M as StateMachine>::Output, SubmitError>) + Send + 'static>;
+pub(crate) enum SubmitDone<M: StateMachine> {
+    One(Box<dyn FnOnce(Answer<M>) + Send + 'static>),
+    OfMany(Arc<OfMany<M>>, usize),
+}
+
+impl<M: StateMachine> SubmitDone<M> {
+    /// Hands the answer over.
+    pub(crate) fn tell(self, answer: Answer<M>) {
+        match self {
+            Self::One(done) => done(answer),
+            Self::OfMany(done, nth) => done(nth, answer),
+        }
+    }
+}
+
 /// Who waits to look at the state.
 pub(crate) type ReadDone<M> = Box<dyn FnOnce(Result<&M, ReadError>) + Send + 'static>;
 
@@ -63,10 +83,11 @@ impl<M: StateMachine> Served<M> {
             Some(EntryKind::NoOp | EntryKind::Configuration) | None => None,
         };
         self.answer_superseded(entry.id);
+        stages::applied(entry.id.index);
         if let Some(output) = output
             && let Some((_, done)) = self.next_submit(|id| id == entry.id)
         {
-            done(Ok(output));
+            done.tell(Ok(output));
         }
     }
 
@@ -78,7 +99,7 @@ impl<M: StateMachine> Served<M> {
         }
         // Whether the entries they wait for are among those it covers cannot be told.
         while let Some((id, done)) = self.next_submit(|id| id.index <= last_included.index) {
-            done(Err(SubmitError::Unknown { id }));
+            done.tell(Err(SubmitError::Unknown { id }));
         }
         self.answer_superseded(last_included);
     }
@@ -100,7 +121,7 @@ impl<M: StateMachine> Served<M> {
     /// Nobody will be answered any more: they are told why.
     pub(crate) fn end(&mut self, stopped: &Stopped) {
         for (id, done) in self.submits.drain(..) {
-            done(Err(SubmitError::Stopped { stopped: stopped.clone(), id: Some(id) }));
+            done.tell(Err(SubmitError::Stopped { stopped: stopped.clone(), id: Some(id) }));
         }
         let reads = self.reads_by_round.drain(..).chain(self.vouched_reads.drain(..));
         for (_, done) in reads {
@@ -115,7 +136,7 @@ impl<M: StateMachine> Served<M> {
         while let Some((_, done)) = self.next_submit(|id| {
             id.term < committed.term || (id.index <= committed.index && id != committed)
         }) {
-            done(Err(SubmitError::Superseded));
+            done.tell(Err(SubmitError::Superseded));
         }
     }
 

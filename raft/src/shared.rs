@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | `election` | a round of votes to send, or the election deadline came | election rules | election thread |
 //! | `entries_to_send` | a follower wants a message that nobody sends on the way | appends, replies, commits, reads | replication threads |
-//! | `log_writer` | a mutation is queued and nobody writes, or nobody ever will | every rule that changes durable state, whoever wrote | log writer |
+//! | `log_writer` | a mutation is queued and nobody writes, nor is it left to the applier; or nobody ever will | every rule that changes durable state, whoever wrote | log writer |
 //! | `durable` | the durable sequence number passed one | log writer | whoever may not speak yet |
 //! | `committed` | something to apply, a read to serve or to fail | commits, rounds, log writer | applier |
 //! | `members` | the members differ from those connected to; a change has come further | configurations appended, truncated, committed; members that caught up | members thread, `change_membership` |
@@ -17,6 +17,7 @@
 //! happens under the lock.
 #![expect(clippy::disallowed_methods, reason = "this is the module that locks and reads the clock")]
 
+mod applying;
 mod feeding;
 mod jobs;
 mod writing;
@@ -43,6 +44,8 @@ use crate::threads::snapshots::Job;
 struct State {
     rules: Rules,
     writer: Writer,
+    /// The applier is awake, or woken: it looks for what was left to it before it sleeps.
+    applier_looks: bool,
     /// Replies that wait for the disk, oldest first.
     outbox: Vec<Answer>,
     stopped: Option<Stopped>,
@@ -84,6 +87,7 @@ impl Shared {
         let state = State {
             rules,
             writer: Writer::Here(writer),
+            applier_looks: false,
             outbox: Vec::new(),
             stopped: None,
             threads: Vec::new(),
@@ -169,20 +173,33 @@ impl Shared {
                 Due::Now(work) => return Some(work),
                 Due::At(deadline) => {
                     debug_assert!(deadline > now, "a wait for a moment that has passed is a spin");
-                    wake.wait_until(&mut state, deadline);
+                    state = self.sleep(state, wake, Some(deadline));
                 }
-                Due::WhenWoken => {
-                    if planted("a thread looks for work, lets go, and then falls asleep") {
-                        drop(state);
-                        state = self.state.lock();
-                    }
-                    wake.wait(&mut state);
-                }
+                Due::WhenWoken => state = self.sleep(state, wake, None),
             }
             if state.stopped.is_some() {
                 return None;
             }
         }
+    }
+
+    /// Sleeps until somebody notifies `wake`, at the latest until `deadline`.
+    fn sleep<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        wake: &Condvar,
+        deadline: Option<Instant>,
+    ) -> MutexGuard<'a, State> {
+        if let Some(deadline) = deadline {
+            wake.wait_until(&mut state, deadline);
+            return state;
+        }
+        if planted("a thread looks for work, lets go, and then falls asleep") {
+            drop(state);
+            state = self.state.lock();
+        }
+        wake.wait(&mut state);
+        state
     }
 
     /// Blocks until everything `out` rests on is on disk.
@@ -329,6 +346,7 @@ impl Shared {
         }
         let mut wake = state.rules.take_wake();
         wake.log_writer &= matches!(state.writer, Writer::Here(_)) && state.rules.has_writes();
+        wake.log_writer &= !state.is_left_to_applier();
         let woken = [
             (wake.election, &self.election),
             (wake.entries_to_send, &self.entries_to_send),

@@ -328,3 +328,37 @@ fn a_killed_peer_answers_whoever_waits() {
     let answer = waiter.join().expect("no panic");
     assert!(matches!(answer, Err(SubmitError::Stopped { id: Some(_), .. })), "{answer:?}");
 }
+
+#[test]
+fn commands_submitted_together_are_appended_together_and_answered_in_order() {
+    let cluster = Cluster::new(3, None);
+    cluster.add(0);
+    let leader = cluster.leader();
+    let (tx, rx) = crossbeam_channel::unbounded();
+    // Longer than what any thread that comes by sends, so that the replication threads have a part.
+    let commands: Vec<Add> = (0..1000).map(|_| Add(1)).collect();
+    for _ in 0..5 {
+        let tx = tx.clone();
+        let peer = &cluster.peers[&leader];
+        peer.submit_all_with(&commands, move |nth, answer| drop(tx.send((nth, answer))));
+    }
+    for count in 0..5000 {
+        let answer = rx.recv_timeout(Duration::from_secs(10));
+        assert_eq!(answer, Ok((count % 1000, Ok(count as u64 + 1))));
+    }
+    let follower = cluster.peers.iter().find(|(id, _)| **id != leader).expect("three peers").1;
+    follower.submit_all_with(&commands[..2], move |nth, answer| drop(tx.send((nth, answer))));
+    for nth in 0..2 {
+        let (refused, answer) = rx.recv_timeout(Duration::from_secs(10)).expect("an answer");
+        assert!(matches!((refused, &answer), (n, Err(SubmitError::NotLeader { .. })) if n == nth));
+    }
+    let (tx, rx) = crossbeam_channel::unbounded();
+    cluster.peers[&leader].kill();
+    let peer = &cluster.peers[&leader];
+    peer.submit_all_with(&commands[..2], move |nth, answer| drop(tx.send((nth, answer))));
+    for nth in 0..2 {
+        let (refused, answer) = rx.recv_timeout(Duration::from_secs(10)).expect("an answer");
+        let is_told = matches!(answer, Err(SubmitError::Stopped { id: None, .. }));
+        assert!(is_told && refused == nth, "{refused}: {answer:?}");
+    }
+}

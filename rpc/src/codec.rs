@@ -26,6 +26,11 @@ pub trait Wire: Serialize + DeserializeOwned {
     const SCHEMA: u8 = 1;
     /// The most bytes an encoded value may have, the schema byte included.
     const MAX_BYTES: usize = 1 << 20;
+
+    /// About as many bytes as this value has encoded: room that is made ahead, no limit.
+    fn len_hint(&self) -> usize {
+        256
+    }
 }
 
 /// Why a value could not be encoded or decoded.
@@ -63,12 +68,21 @@ pub enum CodecError {
 
 /// Encodes `value`, its schema byte first.
 pub fn encode<T: Wire>(value: &T) -> Result<Vec<u8>, CodecError> {
-    let type_name = std::any::type_name::<T>();
-    let mut bytes = vec![T::SCHEMA];
-    bincode::serde::encode_into_std_write(value, &mut bytes, CONFIG)
-        .map_err(|e| CodecError::Malformed { type_name, reason: e.to_string() })?;
-    check_len::<T>(bytes.len())?;
+    let mut bytes = Vec::new();
+    encode_into(value, &mut bytes)?;
     Ok(bytes)
+}
+
+/// [`encode`], in place of what `bytes` holds: its memory is used again. After an error it holds
+/// anything.
+pub fn encode_into<T: Wire>(value: &T, bytes: &mut Vec<u8>) -> Result<(), CodecError> {
+    let type_name = std::any::type_name::<T>();
+    bytes.clear();
+    bytes.reserve(value.len_hint().min(T::MAX_BYTES));
+    bytes.push(T::SCHEMA);
+    bincode::serde::encode_into_std_write(value, bytes, CONFIG)
+        .map_err(|e| CodecError::Malformed { type_name, reason: e.to_string() })?;
+    check_len::<T>(bytes.len())
 }
 
 /// Decodes what [`encode`] wrote; every byte must be consumed.
@@ -80,7 +94,8 @@ pub fn decode<T: Wire>(bytes: &[u8]) -> Result<T, CodecError> {
         return Err(CodecError::UnknownSchema { type_name, found, known: T::SCHEMA });
     }
     let malformed = |reason| CodecError::Malformed { type_name, reason };
-    let (value, consumed) = bincode::serde::decode_from_slice(body, CONFIG)
+    // Borrowed while it is decoded: bytes are copied once, to where they are kept.
+    let (value, consumed) = bincode::serde::borrow_decode_from_slice(body, CONFIG)
         .map_err(|e: bincode::error::DecodeError| malformed(e.to_string()))?;
     if consumed != body.len() {
         return Err(malformed(format!("{} bytes left over", body.len() - consumed)));

@@ -57,6 +57,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "BYTES", default_value_t = 16 << 20,
           value_parser = clap::value_parser!(u64).range(64 << 10..=1 << 30))]
     segment_bytes: u64,
+    /// Write the state down once the log behind the last snapshot is longer than this, and than half
+    /// of that snapshot. The less, the less memory and the shorter a restart, and the more is written.
+    #[arg(long, value_name = "BYTES", default_value_t = 8 << 20,
+          value_parser = clap::value_parser!(u64).range(64 << 10..))]
+    snapshot_log_bytes: u64,
     /// Stop when standard input ends: whoever started this node is gone then.
     #[arg(long, hide = true)]
     stop_with_stdin: bool,
@@ -83,8 +88,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let client_listener = oarlock::listen(&args.client_addr)?;
     let (cluster, persister, peer_listener) = Site::prepare(&site)?.split();
     let identity = peer_listener.identity();
-    let options =
-        KvOptions { client_addrs: client_addrs(&members), forward: true, ..KvOptions::default() };
+    let options = kv_options(&args, &members);
     let kv = KvServer::open_in(site.id, cluster, Box::new(persister), options)?;
     let cluster_id = identity.cluster_id;
     let node = Arc::new(NodeService { me: site.id, cluster_id, server: kv.clone() });
@@ -122,6 +126,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         recv(stdin_ended) -> _ => log::info!("whoever started this node is gone: stopping"),
         recv(failed) -> _ => {}
     }
+    #[cfg(feature = "stages")]
+    write_stages();
     let reason = kv.replicated().raft().stopped();
     let began = Instant::now();
     resp.shutdown();
@@ -133,6 +139,24 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     }
     log::info!("stopped in {:.1?}", began.elapsed());
     Ok(())
+}
+
+fn kv_options(args: &Args, members: &BTreeMap<PeerId, Member>) -> KvOptions {
+    KvOptions {
+        client_addrs: client_addrs(members),
+        forward: true,
+        snapshot_log_bytes: Some(args.snapshot_log_bytes),
+        ..KvOptions::default()
+    }
+}
+
+/// Writes down when each write passed each stage, where the environment says.
+#[cfg(feature = "stages")]
+fn write_stages() {
+    let Some(path) = std::env::var_os("OARLOCK_STAGES") else { return };
+    if let Err(error) = oarlock_sync::stages::write(std::path::Path::new(&path)) {
+        log::error!("no stages in {}: {error}", PathBuf::from(path).display());
+    }
 }
 
 /// Lets another node lead before this one stops, so that clients hardly notice.

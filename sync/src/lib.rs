@@ -15,6 +15,7 @@ pub mod model;
 mod primitives;
 #[cfg(feature = "interleavings")]
 mod scheduler;
+pub mod stages;
 
 #[cfg(feature = "interleavings")]
 pub use clock::now;

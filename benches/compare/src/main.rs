@@ -9,6 +9,8 @@
 //! be measured.
 
 mod contest;
+#[path = "../../document.rs"]
+mod document;
 mod floor;
 mod library;
 mod okay;
@@ -16,7 +18,6 @@ mod ours;
 mod raft_engine_log;
 mod table;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 /// One way to make batches durable. A batch is on stable storage when `append` returns.
@@ -52,7 +53,7 @@ fn main() {
         }
         let tables = measure(part, is_test, &parent);
         if is_wanted("--write") {
-            write(part, &tables);
+            document::write(&format!("compare {part}"), &tables);
         }
     }
 }
@@ -70,16 +71,4 @@ fn measure(part: &str, is_test: bool, parent: &Path) -> String {
         "disk" => library::disk(library_plan, parent),
         _ => library::failover(library_plan),
     }
-}
-
-/// Puts tables into the document, between the two lines that mark the place of their part.
-fn write(part: &str, tables: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/performance.md");
-    let text = fs::read_to_string(&path).expect("the document is there");
-    let [begin, end] = ["begin", "end"]
-        .map(|which| format!("<!-- tables of benches/compare, {part}: {which} -->\n"));
-    let (before, rest) = text.split_once(&begin).expect("the document has a place for tables");
-    let (_, after) = rest.split_once(&end).expect("the place has an end");
-    let text = format!("{before}{begin}\n{tables}\n{end}{after}");
-    fs::write(&path, text).expect("the document can be written");
 }

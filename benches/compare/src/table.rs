@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use crate::contest::{self, Open, Plan, Work};
+use crate::document::{grouped, machine};
 use crate::floor::Floor;
 use crate::okay::Okay;
 use crate::ours::Ours;
@@ -56,32 +57,6 @@ fn table(
             say(text, &line);
         }
     }
-}
-
-/// A number with its thousands apart.
-pub fn grouped(number: f64) -> String {
-    let digits = format!("{number:.0}");
-    let mut grouped = String::new();
-    for (nth, digit) in digits.chars().enumerate() {
-        if nth > 0 && (digits.len() - nth).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
-}
-
-/// What it runs on, as far as the system says.
-pub fn machine() -> String {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let cpu = read("/proc/cpuinfo");
-    let model = cpu.lines().find_map(|line| line.strip_prefix("model name"));
-    let model = model.map_or("?", |line| line.trim_start_matches([' ', '\t', ':']));
-    let cores = cpu.lines().filter(|line| line.starts_with("processor")).count();
-    let kernel = read("/proc/sys/kernel/osrelease");
-    let load = read("/proc/loadavg");
-    let load = load.split_whitespace().next().unwrap_or("?");
-    format!("{cores} × {model}, Linux {}, load {load} at the beginning.", kernel.trim())
 }
 
 /// Prints a line, and keeps it.

@@ -19,6 +19,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use oarlock_sync::stages;
+
 use super::Store;
 use super::ask::{Ask, BYTES_MAX, COMMANDS_MAX, Company};
 use super::mailbox::Mailbox;
@@ -55,6 +57,7 @@ const WAITING_BYTES_MAX: usize = 64 << 20;
 pub(super) struct Answered {
     kind: Kind,
     asked_at: Instant,
+    pub(super) write: stages::Answering,
     parts: Vec<Part>,
     result: Result<Answers, ExecuteError>,
 }
@@ -195,7 +198,8 @@ impl Lane {
         }
         // Who has not come by now may not come at all.
         self.returning = 0;
-        let Waiting { token, ask: first, .. } = self.waiting.pop_front()?;
+        let Waiting { token, ask: first, since } = self.waiting.pop_front()?;
+        stages::asked(since);
         self.bytes -= first.bytes;
         self.in_flight += 1;
         let (mut bytes, mut answer_bytes_max) = (first.bytes, first.answer_bytes_max);
@@ -237,7 +241,8 @@ impl Delivery {
         let parts = std::mem::take(&mut self.parts);
         if !parts.is_empty() {
             let (kind, asked_at) = (self.kind, self.asked_at);
-            let answered = Answered { kind, asked_at, parts, result };
+            let write = stages::answering();
+            let answered = Answered { kind, asked_at, write, parts, result };
             // Nobody to tell is what a closed port is about.
             let _ = self.mailbox.put(|mail| mail.answered.push(answered));
         }

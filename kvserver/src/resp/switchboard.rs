@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use oarlock_sync::stages;
+
 use super::batch::Batches;
 use super::host::{Common, Fate, Host};
 use super::mailbox::{Mail, Mailbox};
@@ -93,6 +95,7 @@ impl Switchboard {
             for (token, result) in answered.parts() {
                 self.with(token, |host, wire| host.on_answers(token, wire, result));
             }
+            stages::answered(answered.write);
         }
         for (stream, crowded) in mail.streams {
             self.accept(stream, crowded);

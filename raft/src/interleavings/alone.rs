@@ -1,7 +1,9 @@
 //! Scenes with one peer that is its own majority: callers, election thread, log writer, applier.
 
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use oarlock_rpc::promise;
 use oarlock_sync::model::explore;
 use oarlock_sync::thread;
 
@@ -67,6 +69,44 @@ pub(super) fn callers(disk: DiskOf) {
     let mut items: Vec<_> = list.items().iter().map(|(_, item)| *item).collect();
     items.sort_unstable();
     assert_eq!(items, [0, 1, 10, 11]);
+    peer.kill();
+    assert!(platter.held().closed, "killed, and its disk is in use");
+}
+
+/// Three commands that are submitted in one step, and one caller with two while those are answered:
+/// all are answered, without waiting for anything but each other.
+pub(super) fn together(disk: DiskOf) {
+    let (peer, list, platter) = leader(disk);
+    let prompt = Prompt::begin();
+    let told = Told::default();
+    let caller = thread::spawn({
+        let peer = peer.clone();
+        move || [7, 8].map(|item| peer.submit(&Append(item)).expect("it leads"))
+    });
+    let (promise, all_told) = promise();
+    let tells: Vec<_> = (0..3).map(|_| told.expect()).collect();
+    let rest = Mutex::new((tells, Some(promise)));
+    peer.submit_all_with(&[Append(1), Append(2), Append(3)], move |nth, answer| {
+        answer.expect("it leads");
+        let mut rest = rest.lock().expect("nobody panics with it");
+        assert_eq!(nth + rest.0.len(), 3, "answered in order");
+        rest.0.pop().expect("one for each")();
+        if nth == 2
+            && let Some(promise) = rest.1.take()
+        {
+            promise.keep(());
+        }
+    });
+    all_told.wait().expect("all are answered");
+    let places = caller.join().expect("a caller");
+    prompt.end();
+    told.check();
+    assert!(places[0] < places[1]);
+    let mut items: Vec<_> = list.items().iter().map(|(_, item)| *item).collect();
+    let first = items.iter().position(|item| *item == 1).expect("it was applied");
+    assert_eq!(items[first..first + 3], [1, 2, 3], "together");
+    items.sort_unstable();
+    assert_eq!(items, [1, 2, 3, 7, 8]);
     peer.kill();
     assert!(platter.held().closed, "killed, and its disk is in use");
 }
@@ -177,6 +217,12 @@ fn callers_are_answered_by_notifications_alone() {
 #[test]
 fn callers_are_answered_where_whoever_queued_writes() {
     explore(SCHEDULES, || callers(Disk::instant));
+}
+
+#[test]
+fn commands_that_come_together_are_answered() {
+    explore(SCHEDULES, || together(Disk::instant));
+    explore(SCHEDULES / 3, || together(Disk::slow));
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use oarlock_sync::stages::{self, Stage};
+
 use super::{Role, Rules};
 use crate::mistake;
 
@@ -27,6 +29,7 @@ impl Rules {
         if reached > self.commit_index && (of_own_term || mistake!(CommitsOlderTerms)) {
             self.wake.members |= !self.has_committed_in_term();
             self.set_commit_index(reached, now);
+            stages::mark(Stage::Committed, reached, now);
             crate::trace!(self, "CMIT", "commit={reached}");
             self.on_commit_for_reads();
             self.on_commit_for_membership(now);

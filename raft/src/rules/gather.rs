@@ -6,9 +6,14 @@
 //! would serve a part of them. So while commands follow each other closely they gather, until
 //! none has come for a moment or the first has waited long enough. A caller alone never waits,
 //! unless the options say that commands linger.
+//!
+//! Where writes cost nothing there is no sync to share, but a write and its messages still cost more
+//! than a command. There a command in company, whose caller is not the only one to wait for an
+//! answer, may be left to the applier, which answers the others (`shared/applying.rs`).
 
 use std::time::{Duration, Instant};
 
+use super::Rules;
 use crate::types::Index;
 
 /// Commands that are closer to each other than this are a burst.
@@ -19,12 +24,17 @@ const QUIET: Duration = Duration::from_micros(300);
 const GATHER_MAX: Duration = Duration::from_millis(4);
 
 /// What has arrived since the log writer last took entries.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, not a state")]
 #[derive(Debug)]
 pub(super) struct Gather {
     /// How long every command waits for others, alone or not.
     linger: Duration,
     /// Whether there are syncs to share: else nothing is won by waiting for the end of a burst.
     bursts: bool,
+    /// Whether the next command comes while others wait for their answers, and `bursts` is not set.
+    in_company: bool,
+    /// Whether the last command came so.
+    is_left: bool,
     last_arrival: Instant,
     /// Whether the last command came right behind the one before it.
     in_burst: bool,
@@ -41,6 +51,8 @@ impl Gather {
         Self {
             linger,
             bursts: true,
+            in_company: false,
+            is_left: false,
             last_arrival: now,
             in_burst: false,
             shared: false,
@@ -54,11 +66,22 @@ impl Gather {
         self.bursts = false;
     }
 
+    /// The next command comes while others wait for their answers, or alone.
+    pub(super) fn in_company(&mut self, in_company: bool) {
+        self.in_company = in_company && !self.bursts && self.linger.is_zero();
+    }
+
+    /// Whether what has arrived may be left to whoever answers the others.
+    pub(super) fn is_left(&self) -> bool {
+        self.is_left && self.since.is_some()
+    }
+
     /// An entry arrived. Returns whether the threads must be told: they look at later ones by
     /// themselves while these gather.
     pub(super) fn arrived(&mut self, now: Instant) -> bool {
         self.in_burst = self.bursts && self.shared && now < self.last_arrival + BURST_GAP;
         self.last_arrival = now;
+        self.is_left = std::mem::take(&mut self.in_company);
         let is_first = self.since.is_none();
         self.since.get_or_insert(now);
         is_first
@@ -81,7 +104,7 @@ impl Gather {
 
     /// Whether what has arrived waits for more.
     pub(super) fn gathers(&self) -> bool {
-        self.in_burst || !self.linger.is_zero()
+        self.in_burst || self.is_left() || !self.linger.is_zero()
     }
 
     /// The log writer took everything up to `last_index`.
@@ -94,6 +117,18 @@ impl Gather {
     /// The last entry that the log writer has taken.
     pub(super) fn taken_index(&self) -> Index {
         self.taken_index
+    }
+}
+
+impl Rules {
+    /// Tells whether the next command comes while other callers wait for their answers.
+    pub(crate) fn in_company(&mut self, in_company: bool) {
+        self.gather.in_company(in_company);
+    }
+
+    /// Whether what is queued may be left to the applier.
+    pub(crate) fn leaves_writes(&self) -> bool {
+        self.is_leader() && self.gather.is_left() && self.mutations.only_entries_queued()
     }
 }
 
@@ -136,6 +171,27 @@ mod tests {
         assert_eq!(gather.until(at(5000)), Some(first_waited_long_enough));
         assert_eq!(gather.until(first_waited_long_enough), None);
     }
+
+    #[test]
+    fn without_syncs_to_share_a_command_in_company_may_be_left_to_others() {
+        #[expect(clippy::disallowed_methods, reason = "an origin for stated times")]
+        let now = Instant::now();
+        let mut gather = Gather::new(Duration::ZERO, now);
+        gather.in_company(true);
+        gather.arrived(now);
+        assert!(!gather.is_left(), "with syncs to share, the burst decides");
+        gather.taken(1);
+        gather.writes_are_instant();
+        gather.in_company(true);
+        assert!(!gather.is_left(), "nothing has come yet");
+        gather.arrived(now);
+        assert!(gather.is_left() && gather.gathers());
+        gather.taken(2);
+        assert!(!gather.is_left(), "it was taken");
+        gather.arrived(now);
+        assert!(!gather.is_left(), "alone, it goes at once");
+    }
+
     #[test]
     fn where_commands_linger_a_lone_one_waits_too() {
         #[expect(clippy::disallowed_methods, reason = "an origin for stated times")]

@@ -365,7 +365,8 @@ impl Rules {
         // that send are woken once the log writer has taken them.
         let is_first = self.gather.arrived(now);
         self.wake.log_writer |= is_first;
-        self.wake.entries_to_send |= is_first && self.options.linger.is_zero();
+        self.wake.entries_to_send |=
+            is_first && self.options.linger.is_zero() && !self.gather.is_left();
         id
     }
 

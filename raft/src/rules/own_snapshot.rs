@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 use oarlock_storage::{Snapshot, SnapshotMeta, StagedSnapshot};
 
 use super::Rules;
+use crate::log::Discarded;
+use crate::mutation::AfterDurable;
 use crate::types::Index;
 
 /// How long after one that could not be written the next is tried.
@@ -35,6 +37,16 @@ enum Stage {
     Written(Index),
     /// The log writer is to make it current, and then the state machine wants to know.
     OnItsWay(Index),
+}
+
+/// What is left of a snapshot that was written.
+#[derive(Debug)]
+#[expect(dead_code, reason = "it is there to be dropped, at a good time")]
+pub(crate) enum Unused {
+    /// Nobody wants it; its file is removed.
+    Snapshot(StagedSnapshot),
+    /// It stands for these.
+    Entries(Discarded),
 }
 
 /// A snapshot of this peer's own state.
@@ -64,25 +76,25 @@ impl Rules {
         Some(meta)
     }
 
-    /// Discards the log that `staged` covers. If nobody wants it any more it is given back, to be
-    /// dropped without the lock. With `tell`, the state machine is told when it is current.
+    /// Discards the log that `staged` covers. Returns what is to be dropped without the lock: that, or
+    /// `staged`, if nobody wants it any more. With `tell`, the state machine is told when it is current.
     pub(crate) fn snapshot_written(
         &mut self,
         staged: StagedSnapshot,
         why: Why,
         tell: bool,
-    ) -> Option<StagedSnapshot> {
+    ) -> Unused {
         let index = staged.meta.last_included.index;
         assert_eq!(self.own_snapshot.stage, Stage::Written(index), "one at a time");
         self.own_snapshot = OwnSnapshot::default();
         if !self.wants_snapshot(index) || !self.is_snapshot_due(index, why) {
-            return Some(staged);
+            return Unused::Snapshot(staged);
         }
         if tell {
             self.own_snapshot.stage = Stage::OnItsWay(index);
         }
-        drop(self.compact(staged));
-        None
+        let AfterDurable { value, .. } = self.compact(staged);
+        Unused::Entries(value)
     }
 
     /// The snapshot under way could not be written, or a newer one came.

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use oarlock_sync::stages::{self, Stage};
+
 use super::progress::{Moment, Wanted};
 use super::snapshot::SentPiece;
 use super::{Due, Role, Rules};
@@ -122,6 +124,7 @@ impl Rules {
             // A peer of our term cannot think it stale.
             Some(AppendOutcome::StaleTerm) => return,
             Some(AppendOutcome::Matched { index }) => {
+                stages::mark(Stage::Replied, index, now);
                 let caught_up = follower.on_match(sent, index.min(sent.last_index), &at);
                 self.wake.members |= caught_up;
             }
@@ -229,6 +232,7 @@ impl Rules {
             reconfigured |= appended.expect("checked where messages come in");
         }
         self.mutations.append(new);
+        stages::mark(Stage::Received, self.log.last().index, now);
         if reconfigured {
             self.configuration_changed(now);
         }
@@ -290,6 +294,9 @@ impl Rules {
         at: &Moment,
     ) -> Send {
         let sent = self.progress_of(peer).on_send(prev_log, &entries, at);
+        if sent.with_entries {
+            stages::mark(Stage::Sent, sent.last_index, at.now);
+        }
         self.reads.round_started();
         let args = AppendEntriesArgs {
             term: self.current_term,

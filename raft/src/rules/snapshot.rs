@@ -7,6 +7,7 @@ use oarlock_storage::{SnapshotMeta, StagedSnapshot};
 use super::progress::{Feed, Moment};
 use super::replication::Send;
 use super::{Due, Incoming, Role, Rules};
+use crate::log::Discarded;
 use crate::message::{InstallSnapshotArgs, InstallSnapshotReply};
 use crate::mistake;
 use crate::mutation::AfterDurable;
@@ -32,12 +33,14 @@ impl Rules {
         Some(SnapshotMeta { last_included, configuration: self.configurations.at(index).encode() })
     }
 
-    /// Discards the log that `staged` covers. A newer snapshot may have come meanwhile: then
-    /// `staged` is dropped.
-    pub(crate) fn compact(&mut self, staged: StagedSnapshot) -> AfterDurable<()> {
+    /// Discards the log that `staged` covers, to be dropped without the lock. A newer snapshot may have
+    /// come meanwhile: then `staged` is dropped.
+    pub(crate) fn compact(&mut self, staged: StagedSnapshot) -> AfterDurable<Discarded> {
         let last_included = staged.meta.last_included;
+        let mut gone = Discarded::default();
         if last_included.index > self.log.base().index && !mistake!(NeverCompacts) {
-            let held = self.log.compact(last_included);
+            let (held, discarded) = self.log.compact(last_included);
+            gone = discarded;
             assert!(held, "the snapshot at {last_included} is of another log");
             self.configurations.compacted(last_included.index);
             self.incoming = None;
@@ -45,7 +48,7 @@ impl Rules {
             self.wake.log_writer = true;
             crate::trace!(self, "SNAP", "compacts up to {last_included}");
         }
-        self.mutations.after_durable(())
+        self.mutations.after_durable(gone)
     }
 
     /// A piece of a leader's snapshot (Figure 13, receiver).
@@ -86,7 +89,7 @@ impl Rules {
             return Some(wants);
         }
         self.incoming = None;
-        let log_kept = self.log.compact(last_included);
+        let (log_kept, _) = self.log.compact(last_included);
         if mistake!(InstallDropsTail) && self.log.last().index > last_included.index {
             self.log.truncate_from(last_included.index + 1);
             self.mutations.truncate_from(last_included.index + 1);

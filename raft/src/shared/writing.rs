@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use oarlock_sync::stages::{self, Stage};
 use oarlock_sync::{MutexGuard, planted};
 
 use super::{Shared, State};
@@ -31,6 +32,10 @@ impl Shared {
             let now = oarlock_sync::now();
             let due = state.take_writes(now);
             if let Due::Now(taken) = due {
+                if taken.0.is_instant() {
+                    self.end_step_writing(&mut state);
+                    return Some(taken);
+                }
                 let outbound = self.end_step_sending(&mut state, now);
                 drop(state);
                 // Ahead of our own write: the followers' take longer, by the way there and back.
@@ -65,6 +70,7 @@ impl Shared {
     /// to be sent without the lock.
     pub(crate) fn on_written(&self, writer: LogWriter, through: Seq, written: Written) -> Spoken {
         let is_stalled = written.reach != Reach::All;
+        let is_instant = writer.is_instant();
         let mut guard = self.state.lock();
         let state = &mut *guard;
         state.writer = Writer::Here(writer);
@@ -80,9 +86,14 @@ impl Shared {
         }
         let now = oarlock_sync::now();
         state.rules.on_written(through, written, now);
+        stages::mark(Stage::Synced, state.rules.mutations().durable_index(), now);
         // Whoever queued more in the meantime left it to us; the thread takes it.
         if !planted("what was queued during a write is forgotten") {
             state.rules.wake_for_writes();
+        }
+        if is_instant {
+            // Held back until now: see `end_step_writing`.
+            state.rules.wake_replication();
         }
         let spoken = Spoken::take(&mut state.outbox, state.rules.mutations(), is_stalled);
         let outbound = self.end_step_sending(state, now);
@@ -103,28 +114,41 @@ impl Shared {
     /// Ends a step, and does what it gave rise to as far as that needs no waiting: messages to
     /// followers, and writes to a log in memory.
     pub(super) fn end_step_working(&self, mut state: MutexGuard<'_, State>, now: Instant) {
-        let taken = match &state.writer {
-            Writer::Here(writer) if writer.is_instant() && state.rules.has_writes() => {
-                state.take_writes(now)
-            }
-            _ => Due::WhenWoken,
+        let writes_here = match &state.writer {
+            Writer::Here(writer) => writer.is_instant() && !state.is_left_to_applier(),
+            Writer::Away | Writer::Gone => false,
         };
+        if writes_here
+            && state.rules.has_writes()
+            && let Due::Now((writer, work)) = state.take_writes(now)
+        {
+            self.end_step_writing(&mut state);
+            drop(state);
+            return writer.write_for(self, work);
+        }
         let outbound = self.end_step_sending(&mut state, now);
         drop(state);
         self.send(outbound);
-        if let Due::Now((writer, work)) = taken {
-            writer.write_for(self, work);
-        }
+    }
+
+    /// Ends a step of a thread that writes at once to a log in memory. Messages wait until that is
+    /// done, which takes no time: the first follower to answer makes a majority then.
+    pub(super) fn end_step_writing(&self, state: &mut State) {
+        state.rules.take_news();
+        self.end_step(state);
     }
 }
 
 impl State {
     /// Takes what is to be written, and the right to write it.
-    fn take_writes(&mut self, now: Instant) -> Due<(LogWriter, WriteWork)> {
+    pub(super) fn take_writes(&mut self, now: Instant) -> Due<(LogWriter, WriteWork)> {
         let Writer::Here(_) = self.writer else { return Due::WhenWoken };
         match self.rules.writes_due(now) {
             Due::Now(work) => match std::mem::replace(&mut self.writer, Writer::Away) {
-                Writer::Here(writer) => Due::Now((writer, work)),
+                Writer::Here(writer) => {
+                    stages::mark(Stage::Taken, self.rules.log().last().index, now);
+                    Due::Now((writer, work))
+                }
                 Writer::Away | Writer::Gone => unreachable!("the right to write was here"),
             },
             Due::At(deadline) => Due::At(deadline),

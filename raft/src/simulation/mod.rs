@@ -26,7 +26,7 @@ use crate::message::RequestVoteArgs;
 use crate::mutation::{AfterDurable, WriteWork};
 use crate::options::Options;
 use crate::rules::{Reach, Refusal, Rules, SentAppend, SentPiece, Vouch};
-use crate::served::{Served, Waiting};
+use crate::served::{Served, SubmitDone, Waiting};
 use crate::state_machine::StateMachine;
 use crate::threads::log_writer::LogWriter;
 use crate::threads::snapshots::FrozenState;
@@ -277,7 +277,7 @@ impl<M: StateMachine> Peer<M> {
         };
         let started = if refused.is_none() { self.rules.start(command, now) } else { None };
         if let Some(id) = started {
-            self.served.expect(Waiting::Submit(id, Box::new(done)));
+            self.served.expect(Waiting::Submit(id, SubmitDone::One(Box::new(done))));
         } else {
             let not_leader = || SubmitError::NotLeader { leader: self.rules.leader() };
             done(Err(refused.unwrap_or_else(not_leader)));

@@ -27,9 +27,7 @@ pub(crate) struct Gone;
 
 pub(crate) fn applier_thread(shared: &Arc<Shared>, mut sink: impl Sink) {
     let mut applied: Index = shared.look(|rules, _| rules.last_applied());
-    while let Some(work) =
-        shared.take(&shared.committed, |rules, now| rules.apply_due(applied, now))
-    {
+    while let Some(work) = shared.take_committed(applied) {
         applied = match &work {
             ApplyWork::Entries(entries) => entries.last().map_or(applied, |entry| entry.id.index),
             ApplyWork::Restore(snapshot) => snapshot.meta.last_included.index,

@@ -2,8 +2,9 @@
 //! durable with one write and one sync (group commit), and then speaks for it.
 //!
 //! Where durable state is in memory, there is nothing to wait for, and waking a thread would cost
-//! more than the write: whoever queued it writes it, if nobody else does at that moment. So the
-//! right to write is a value, [`LogWriter`], and who has taken it out of [`Shared`] writes.
+//! more than the write: whoever queued it writes it, if nobody else does at that moment, and unless
+//! it is left to the applier, with what others queue. So the right to write is a value, [`LogWriter`],
+//! and who has taken it out of [`Shared`] writes.
 //!
 //! What has no room waits here, in order, and everything behind it; except for terms and votes,
 //! which rest on nothing in front of them, and for a snapshot of our own, which makes the entries it

@@ -56,7 +56,7 @@ fn write(shared: &Shared, stage: &dyn SnapshotStage, frozen: FrozenState) {
         Ok(Some(staged)) => {
             // Not waited for: on a full disk that could take long.
             let unused = shared.step(|rules, _| rules.snapshot_written(staged, why, true));
-            // Its file is removed, which is not for the lock either.
+            // A file is removed or memory given back, which is not for the lock either.
             drop(unused);
         }
         Ok(None) => drop(shared.step(Rules::snapshot_failed)),

@@ -5,6 +5,7 @@
 //! term or vote costs a second sync, of its second copy. The log is the truth; a snapshot counts
 //! only once a batch in the log says so.
 
+mod closer;
 mod directory;
 mod files;
 mod format;
@@ -36,6 +37,7 @@ pub use format::Identity;
 use crate::fs::{Fs, RealFs};
 use crate::log_shape::LogShape;
 use crate::{Batch, Persister, Recovered, Snapshot, SnapshotStage, StagedSnapshot, StorageError};
+use closer::Closer;
 use files::Files;
 use format::{Changes, Mark, StateCopy, extent_of};
 use lock_file::LockFile;
@@ -92,6 +94,9 @@ pub struct DiskPersister {
     current_is_damaged: bool,
     recovered: Option<Recovered>,
     failure: Option<String>,
+    /// Where threads may work ahead, old snapshots are closed by one as well. Above the lock, which so is
+    /// given back when nothing is left to close.
+    closer: Option<Closer>,
     _lock: LockFile,
 }
 
@@ -207,6 +212,22 @@ impl DiskPersister {
         Ok(())
     }
 
+    /// Removes the name of a snapshot at once; what is behind it may go a moment later, unless somebody
+    /// is short of its room.
+    fn remove_snapshot(&mut self, name: &str) -> Result<(), StorageError> {
+        let has_room = self.has_room();
+        let Some(closer) = self.closer.as_mut().filter(|_| has_room) else {
+            return self.files.unlink(name);
+        };
+        // Opened only to be closed aside: where that fails, for want of descriptors say, it is not needed.
+        let file = self.files.open_existing(name).ok().flatten();
+        self.files.unlink(name)?;
+        if let Some(file) = file {
+            closer.close(file);
+        }
+        Ok(())
+    }
+
     /// Removes segments and snapshots that nothing needs any more, and `stragglers` among them.
     fn remove_obsolete(&mut self, stragglers: &[u64]) -> Result<(), StorageError> {
         let mut removed = self.wal.purge(self.state.floor())?;
@@ -221,7 +242,7 @@ impl DiskPersister {
             .collect();
         for name in self.files.list()? {
             if snapshot::id_of(&name).is_some() && !kept.contains(&name) {
-                self.files.unlink(&name)?;
+                self.remove_snapshot(&name)?;
                 removed = true;
             }
         }

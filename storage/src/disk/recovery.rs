@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::closer::Closer;
 use super::directory::{self, ASIDE_SUFFIX};
 use super::files::Files;
 use super::format::{
@@ -51,6 +52,7 @@ pub(crate) fn open(
         current_is_damaged,
         recovered: Some(recovered),
         failure: None,
+        closer: options.prepare_spares.then(Closer::default),
         _lock: lock,
     };
     persister.remove_obsolete(&log.stragglers)?;

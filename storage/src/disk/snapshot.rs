@@ -16,9 +16,10 @@ use crate::{
     StorageError,
 };
 
-/// Every so many chunks, 8 MiB, a snapshot that is being written is synced: a large one as a whole
-/// at its end would keep the disk from the log for seconds.
-const CHUNKS_UNSYNCED: usize = (8 << 20) / CHUNK_BYTES;
+/// Every so many chunks, 2 MiB, a snapshot that is being written is synced: a large one as a whole
+/// at its end would keep the disk from the log for seconds, and what is synced at once still does for
+/// a few milliseconds.
+const CHUNKS_UNSYNCED: usize = (2 << 20) / CHUNK_BYTES;
 
 /// The name of the snapshot up to `last_included`.
 pub(crate) fn name(last_included: EntryId) -> String {

@@ -142,12 +142,12 @@ impl System for Ours {
     }
 
     fn submit_all(&self, first: u64, count: u64, window: &Arc<Window>) {
-        for number in first..first + count {
-            let window = Arc::clone(window);
-            self.peers[self.leader].submit_with(&Command(command(number)), move |answer| {
-                window.answered([answer.expect("a leader that stays")]);
-            });
-        }
+        let commands: Vec<_> =
+            (first..first + count).map(|number| Command(command(number))).collect();
+        let window = Arc::clone(window);
+        self.peers[self.leader].submit_all_with(&commands, move |_, answer| {
+            window.answered([answer.expect("a leader that stays")]);
+        });
     }
 
     fn applied(&self) -> Vec<Arc<Applied>> {

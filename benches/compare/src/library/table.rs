@@ -9,7 +9,8 @@ use super::openraft::OpenRaft;
 use super::ours::Ours;
 use super::raft_rs::RaftRs;
 use super::turns::{self, Contender, Load, Plan};
-use crate::table::{grouped, machine, say};
+use crate::document::{grouped, machine};
+use crate::table::say;
 
 const LOADS: [(&str, Load); 5] = [
     ("1", Load::Callers(1)),
