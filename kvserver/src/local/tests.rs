@@ -133,7 +133,7 @@ fn one_request_too_many_is_refused_at_once() {
 #[test]
 fn a_lost_reply_is_asked_for_again() {
     let cluster = Cluster::new(3, KvOptions::default());
-    let client = disturbed_client(&cluster, |leader, args, done| {
+    let client = disturbed_client(&cluster, |_, leader, args, done| {
         // Executed, and the reply lost.
         let lost = oarlock_rpc::Completion::new(move |_| drop(done));
         leader.start(crate::request::KV_REQUEST, args, lost);
@@ -160,7 +160,7 @@ fn the_end_of_a_node_ends_its_requests() {
 #[test]
 fn a_client_may_be_dropped_by_the_last_one_it_calls_back() {
     let cluster = Cluster::new(3, KvOptions::default());
-    let client = Arc::new(disturbed_client(&cluster, |_, _, done| std::mem::forget(done)));
+    let client = Arc::new(disturbed_client(&cluster, |_, _, _, done| std::mem::forget(done)));
     let (sender, results) = unbounded();
     let last = Arc::clone(&client);
     client.execute_with(append("k", "x"), move |result| {
