@@ -5,7 +5,7 @@ use super::format::{
     BlockFault, HEAD_BYTES, IDENTITY_BYTES, Identity, SegmentHead, StateCopy, is_zero,
 };
 use super::lock_file::LockFile;
-use super::segment::{self, Segment, zero_filled};
+use super::segment::{self, zero_filled};
 use super::{snapshot, vote};
 use crate::StorageError;
 
@@ -99,9 +99,10 @@ fn initialise(files: &Files, identity: Identity, segment_bytes: u64) -> Result<(
         first_batch: 1,
         previous_chain: 0,
         born_batches: 0,
+        sums_crc: None,
         state: StateCopy { last_term: Some(0), ..StateCopy::default() },
     };
-    Segment::publish(files, &aside, file, &head)?;
+    segment::publish(files, &aside, file, &head.encode(), head.number)?;
     files.write_aside(IDENTITY, &identity.encode())?;
     files.sync_dir()
 }

@@ -9,6 +9,7 @@ use super::directory::{self, ASIDE_SUFFIX};
 use super::files::Files;
 use super::format::{
     BatchHeader, BatchWriter, Changes, HEAD_BYTES, Identity, SECTOR_BYTES, SegmentHead, restamp,
+    sums_bytes,
 };
 use super::lock_file::LockFile;
 use super::log_reader::{self, ClosedSegment, LastSegment, Log};
@@ -26,7 +27,8 @@ pub(crate) fn open(
     files: Arc<Files>,
     options: &DiskOptions,
 ) -> Result<DiskPersister, StorageError> {
-    let segment_bytes = segment_bytes_for(options.segment_bytes, SECTOR_BYTES as u64);
+    let needed = SECTOR_BYTES as u64 + sums_bytes(options.segment_bytes);
+    let segment_bytes = segment_bytes_for(options.segment_bytes, needed);
     let segment_bytes = segment_bytes.next_multiple_of(HEAD_BYTES as u64);
     files.create_dir()?;
     let lock = LockFile::acquire(&files)?;
@@ -113,7 +115,7 @@ fn make_durable(
             number: segment.head.number,
             last_index: segment.last_index,
             // Entries may be parts of its map, and nothing may change under them.
-            is_reusable: false,
+            sums: None,
         })
         .collect();
     let wal = Wal::new(Arc::clone(files), segment_bytes, options.prepare_spares, closed, active);
@@ -188,18 +190,22 @@ fn remove_unfinished(files: &Files) -> Result<(), StorageError> {
 /// They can be read, but after a crash of the process alone, or a sync that failed, they may be in
 /// the page cache and nowhere else, on pages that the system will not write again; and behind them
 /// may stand the rest of a torn write. A segment that holds just what it was born with was synced
-/// before it got its name, and stays.
+/// before it got its name, and stays, if it stands on zeros: of others, the sums are not kept in
+/// memory.
 fn rehome(files: &Files, segment_bytes: u64, last: &LastSegment) -> Result<Segment, StorageError> {
     let LastSegment { head, bytes, end, is_torn, lost } = last;
     let (end_at, mut next_batch, _) = *end;
     let name = segment::name(head.number);
-    if next_batch - head.first_batch == head.born_batches && !is_torn && lost.is_none() {
+    let is_as_born = next_batch - head.first_batch == head.born_batches && head.sums_crc.is_none();
+    if is_as_born && !is_torn && lost.is_none() {
         return Ok(Segment::new(files.open(&name, OpenMode::WriteLog)?, head, *end));
     }
     let mut bytes = bytes.to_vec();
     assert_eq!(bytes.len() as u64, end_at, "they were cut behind the last good batch");
     let salt = fastrand::u64(..);
     let mut chain = head.previous_chain;
+    // What the old one stood on stays behind.
+    bytes.drain(HEAD_BYTES..head.batches_at() as usize);
     let mut at = HEAD_BYTES;
     while at < bytes.len() {
         let (header, _) = BatchHeader::decode(&bytes[at..]).expect("the scan found it good");
@@ -227,15 +233,16 @@ fn rehome(files: &Files, segment_bytes: u64, last: &LastSegment) -> Result<Segme
         salt,
         file_bytes: segment_bytes_for(segment_bytes, content.len() as u64),
         born_batches: next_batch - head.first_batch,
+        sums_crc: None,
         ..*head
     };
     let aside = format!("{name}{ASIDE_SUFFIX}");
     let file = files.open(&aside, OpenMode::CreateLog)?;
     file.write_at(content, HEAD_BYTES as u64)?;
     zero(&file, bytes.len() as u64, head.file_bytes)?;
-    Segment::publish(files, &aside, file.clone(), &head)?;
+    let file = segment::publish(files, &aside, file, &head.encode(), head.number)?;
     let end = (bytes.len() as u64, next_batch, chain);
-    Ok(Segment::new(file.renamed(files, &name), &head, end))
+    Ok(Segment::new(file, &head, end))
 }
 
 /// Finishes a rotation that ended before its last step. Whether the seal that is missing was never

@@ -6,9 +6,13 @@
 //! every batch has sectors of its own; and a header says how many of its sectors are zero by right.
 //! So a crash can only leave parts of the *last* batch at zero: any of its sectors, or everything
 //! behind some byte. Everything else is damage.
+//!
+//! A segment that stands on the bytes of an earlier one has the checksum of each of its sectors as it
+//! was before. Sectors that still have it are shown to the judge here as zeros, and the same argument
+//! holds; but for writes that end within a sector, which are not allowed for there.
 
 use super::format::{
-    BatchHeader, HEAD_BYTES, SECTOR_BYTES, SegmentHead, is_cut_short, is_header_cut_short, is_zero,
+    BatchHeader, SECTOR_BYTES, SegmentHead, has_no_end, is_header_cut_short, is_zero, lacks_sectors,
 };
 
 /// What stands behind the last batch of a segment.
@@ -36,6 +40,8 @@ pub(crate) struct Defect {
 /// A position in a segment. Its bytes are the caller's.
 pub(crate) struct Scan {
     salt: u64,
+    /// The file was full of zeros before.
+    is_on_zeros: bool,
     at: usize,
     number: u64,
     chain: u32,
@@ -46,7 +52,8 @@ impl Scan {
     pub(crate) fn new(head: &SegmentHead) -> Self {
         Self {
             salt: head.salt,
-            at: HEAD_BYTES,
+            is_on_zeros: head.sums_crc.is_none(),
+            at: usize::try_from(head.batches_at()).expect("a segment fits in memory"),
             number: head.first_batch,
             chain: head.previous_chain,
         }
@@ -100,7 +107,8 @@ impl Scan {
     }
 
     /// What stands at the position, where [`batch`](Self::batch) found no good one. `rest` is
-    /// everything from here to the end of the file.
+    /// everything from here to the end of the file, and is to have zeros for each sector that is as
+    /// it was before ([`SectorSums::as_if_on_zeros`](super::format::SectorSums::as_if_on_zeros)).
     pub(crate) fn judge(&self, rest: &[u8]) -> Result<End, Defect> {
         if rest.len() < SECTOR_BYTES {
             return if is_zero(rest) { Ok(End::Nothing) } else { Err(self.defect("garbage")) };
@@ -115,15 +123,21 @@ impl Scan {
         let Some((batch, behind)) = rest.split_at_checked(header.extent()) else {
             return Err(self.defect(format!("{header} is longer than the file")));
         };
-        assert!(!header.body_is_good(batch), "a good batch is not the end");
+        let is_good = self.is_on_zeros && header.body_is_good(batch);
+        assert!(!is_good, "a good batch is not the end");
         if !is_zero(behind) {
             return Err(self.defect(format!("the body of {header} is wrong, and more follows")));
         }
-        if is_cut_short(&header, batch) {
+        if self.is_cut_short(&header, batch) {
             return Ok(End::Torn);
         }
         let what = format!("the body of {header}, the last of the file, is wrong");
         Err(Defect { last_batch: Some(self.number), ..self.defect(what) })
+    }
+
+    /// Whether `batch`, with a good header and a bad body, was cut short.
+    fn is_cut_short(&self, header: &BatchHeader, batch: &[u8]) -> bool {
+        lacks_sectors(header, batch) || self.is_on_zeros && has_no_end(header, batch)
     }
 
     /// A header that is itself good must be the one expected here.
@@ -149,7 +163,7 @@ impl Scan {
         if header.extent() == SECTOR_BYTES && header.body_is_good(frame) {
             return Ok(End::Seal);
         }
-        if is_cut_short(header, frame) {
+        if self.is_cut_short(header, frame) {
             Ok(End::Torn)
         } else {
             Err(self.defect("the seal is wrong"))
@@ -170,7 +184,7 @@ impl Scan {
         if is_zero(first) {
             return Ok(if is_zero(behind) { End::Nothing } else { End::Torn });
         }
-        if is_zero(behind) && is_header_cut_short(first, self.salt, number) {
+        if self.is_on_zeros && is_zero(behind) && is_header_cut_short(first, self.salt, number) {
             return Ok(End::Torn);
         }
         // This sector was written, as far as the header goes, and then it was hurt.
@@ -186,7 +200,7 @@ impl Scan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::format::{BatchWriter, Identity, StateCopy};
+    use crate::disk::format::{BatchWriter, HEAD_BYTES, Identity, StateCopy};
 
     fn head() -> SegmentHead {
         SegmentHead {
@@ -197,6 +211,7 @@ mod tests {
             first_batch: 5,
             previous_chain: 6,
             born_batches: 0,
+            sums_crc: None,
             state: StateCopy::default(),
         }
     }

@@ -2,7 +2,8 @@
 
 use super::files::{File, Files};
 use super::format::{
-    BatchHeader, BatchWriter, HEAD_BYTES, Identity, SECTOR_BYTES, SegmentHead, seal_frame,
+    BatchHeader, BatchWriter, HEAD_BYTES, Identity, SECTOR_BYTES, SectorSums, SegmentHead,
+    seal_frame,
 };
 use crate::StorageError;
 use crate::fs::OpenMode;
@@ -63,17 +64,6 @@ impl Filling {
         Ok(Self { name, file, file_bytes, at: 0 })
     }
 
-    /// Takes a file that is as long already, and is to hold zeros instead of what it held.
-    pub(crate) fn again(
-        files: &Files,
-        name: String,
-        file_bytes: u64,
-    ) -> Result<Self, StorageError> {
-        let file = files.open(&name, OpenMode::WriteLog)?;
-        assert_eq!(file.len()?, file_bytes, "only whole segments are used again");
-        Ok(Self { name, file, file_bytes, at: 0 })
-    }
-
     /// Writes the next piece; the step may be made again if it fails.
     pub(crate) fn write_step(&mut self) -> Result<(), StorageError> {
         let to = self.file_bytes.min(self.at + ZERO_SYNC_BYTES);
@@ -97,10 +87,32 @@ impl Filling {
         &self.name
     }
 
-    /// The name and the file.
-    pub(crate) fn finish(self) -> (String, File) {
+    /// What was made.
+    pub(crate) fn finish(self) -> Blank {
         assert!(self.is_full(), "a spare is as long as a segment");
-        (self.name, self.file)
+        Blank { name: self.name, file: self.file, file_bytes: self.file_bytes, sums: None }
+    }
+}
+
+/// A file to make a segment of, durable as it is.
+pub(crate) struct Blank {
+    pub(crate) name: String,
+    pub(crate) file: File,
+    pub(crate) file_bytes: u64,
+    /// What its sectors hold; `None` if they are zeros.
+    pub(crate) sums: Option<SectorSums>,
+}
+
+impl Blank {
+    /// Takes a file that held another segment, and holds what `sums` says.
+    pub(crate) fn used(
+        files: &Files,
+        name: String,
+        file_bytes: u64,
+        sums: SectorSums,
+    ) -> Result<Self, StorageError> {
+        let file = files.open(&name, OpenMode::WriteLog)?;
+        Ok(Self { name, file, file_bytes, sums: Some(sums) })
     }
 }
 
@@ -126,6 +138,8 @@ pub(crate) struct Segment {
     file_bytes: u64,
     at: u64,
     next_batch: u64,
+    /// What all its sectors hold, if that is known: then its file can be used again.
+    sums: Option<SectorSums>,
 }
 
 impl Segment {
@@ -144,24 +158,34 @@ impl Segment {
             file_bytes: head.file_bytes,
             at,
             next_batch,
+            sums: None,
         }
     }
 
-    /// Gives the zero-filled `file`, now called `aside`, its head and its name, durably. Only the
-    /// head is in it.
-    pub(crate) fn publish(
+    /// Makes a segment of `blank`: gives it its head and its name, durably. Only the head is in it,
+    /// and the sums of what it stands on.
+    pub(crate) fn make(
         files: &Files,
-        aside: &str,
-        file: File,
-        head: &SegmentHead,
+        blank: Blank,
+        mut head: SegmentHead,
     ) -> Result<Self, StorageError> {
-        file.write_at(&head.encode(), 0)?;
-        file.sync()?;
-        let name = name(head.number);
-        files.rename(aside, &name)?;
-        files.sync_dir()?;
-        let end = (HEAD_BYTES as u64, head.first_batch, head.previous_chain);
-        Ok(Self::new(file.renamed(files, &name), head, end))
+        let Blank { name: aside, file, file_bytes, sums } = blank;
+        let mut begin = vec![0; HEAD_BYTES];
+        head.sums_crc = sums.as_ref().map(|sums| {
+            let (bytes, crc) = sums.encode();
+            begin.extend_from_slice(&bytes);
+            crc
+        });
+        begin[..HEAD_BYTES].copy_from_slice(&head.encode());
+        let file = publish(files, &aside, file, &begin, head.number)?;
+        let end = (head.batches_at(), head.first_batch, head.previous_chain);
+        let sums = sums.unwrap_or_else(|| SectorSums::of_zeros(file_bytes));
+        Ok(Self { sums: Some(sums), ..Self::new(file, &head, end) })
+    }
+
+    /// What its sectors hold, if that is known. Nothing is written any more.
+    pub(crate) fn into_sums(self) -> Option<SectorSums> {
+        self.sums
     }
 
     /// How long its file is.
@@ -204,7 +228,11 @@ impl Segment {
         assert!(self.has_room(len), "the writer rotates before a batch that does not fit");
         let previous_chain = self.chain;
         let number = self.next_batch;
-        let chain = batch.stamp(BatchHeader { salt: self.salt, number, previous_chain, ..header });
+        let header = BatchHeader { salt: self.salt, number, previous_chain, ..header };
+        let chain = match &mut self.sums {
+            Some(sums) => batch.stamp_over(header, sums, self.at),
+            None => batch.stamp(header),
+        };
         match &mut *batch.slices() {
             [whole] => self.file.write_at(whole, self.at)?,
             pieces => self.file.write_pieces_at(pieces, self.at)?,
@@ -217,8 +245,29 @@ impl Segment {
     }
 
     /// Writes the seal, durably: from now on the next segment must exist.
-    pub(crate) fn seal(&self) -> Result<(), StorageError> {
-        self.file.write_at(&seal_frame(self.salt, self.next_batch, self.chain), self.at)?;
-        self.file.sync()
+    pub(crate) fn seal(&mut self) -> Result<(), StorageError> {
+        let frame = seal_frame(self.salt, self.next_batch, self.chain);
+        self.file.write_at(&frame, self.at)?;
+        self.file.sync()?;
+        if let Some(sums) = &mut self.sums {
+            sums.replace(self.at, 1, [&frame[..]]);
+        }
+        Ok(())
     }
+}
+
+/// Writes the beginning of a segment to `file`, now called `aside`, and gives it its name, durably.
+pub(crate) fn publish(
+    files: &Files,
+    aside: &str,
+    file: File,
+    begin: &[u8],
+    number: u64,
+) -> Result<File, StorageError> {
+    file.write_at(begin, 0)?;
+    file.sync()?;
+    let name = name(number);
+    files.rename(aside, &name)?;
+    files.sync_dir()?;
+    Ok(file.renamed(files, &name))
 }

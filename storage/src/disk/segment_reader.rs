@@ -6,7 +6,9 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use super::files::{File, Files};
-use super::format::{BatchHeader, BlockFault, HEAD_BYTES, Identity, SegmentHead};
+use super::format::{
+    BatchHeader, BlockFault, HEAD_BYTES, Identity, SectorSums, SegmentHead, sums_bytes,
+};
 use super::replay::{Split, split_entries};
 use super::scan::{Defect, End, Scan};
 use super::segment;
@@ -123,7 +125,7 @@ impl SegmentReader<'_> {
         is_last: bool,
         buffer: &mut Vec<u8>,
     ) -> Result<ReadSegment, StorageError> {
-        let (file, head) = self.open(number)?;
+        let Opened { file, head, before } = self.open(number)?;
         // Only now: the head vouches for the length.
         let file_bytes = usize::try_from(head.file_bytes).expect("it was compared with the file's");
         let keep = is_last || !self.map;
@@ -138,7 +140,7 @@ impl SegmentReader<'_> {
                 let split = split_entries(&header, at, batch, &whole, &mut entries);
                 batches.push(ReadBatch { header, at: at as u64, split });
             } else if window.is_complete() {
-                break scan.judge(rest);
+                break before.judge(&scan, rest);
             } else {
                 window.read_on(at)?;
             }
@@ -160,7 +162,7 @@ impl SegmentReader<'_> {
     }
 
     /// Opens a segment and checks that it is the one its name says, of the length its head says.
-    pub(crate) fn open(&self, number: u64) -> Result<(File, SegmentHead), StorageError> {
+    pub(crate) fn open(&self, number: u64) -> Result<Opened, StorageError> {
         let files = self.files;
         let name = segment::name(number);
         let Some(file) = files.open_existing(&name)? else {
@@ -188,6 +190,38 @@ impl SegmentReader<'_> {
             let what = format!("it is {len} bytes long instead of {}", head.file_bytes);
             return Err(files.damaged(&name, len.min(head.file_bytes), what));
         }
-        Ok((file, head))
+        let before = Before(match head.sums_crc {
+            None => None,
+            Some(_) if len < head.batches_at() => {
+                return Err(files.damaged(&name, len, "it is cut short"));
+            }
+            Some(crc) => {
+                let sums = file.read_at(HEAD_BYTES as u64, sums_bytes(len))?;
+                let sums = SectorSums::decode(&sums, len, crc);
+                let what = "the checksums of what it stands on are wrong";
+                Some(sums.ok_or_else(|| files.damaged(&name, HEAD_BYTES as u64, what))?)
+            }
+        });
+        Ok(Opened { file, head, before })
+    }
+}
+
+/// A segment whose head is good.
+pub(crate) struct Opened {
+    pub(crate) file: File,
+    pub(crate) head: SegmentHead,
+    pub(crate) before: Before,
+}
+
+/// What a segment's sectors held before anything of it was written; `None` is zeros.
+pub(crate) struct Before(Option<SectorSums>);
+
+impl Before {
+    /// What `scan` says of `rest`, where it found no good batch.
+    pub(crate) fn judge(&self, scan: &Scan, rest: &[u8]) -> Result<End, Defect> {
+        match &self.0 {
+            None => scan.judge(rest),
+            Some(sums) => scan.judge(&sums.as_if_on_zeros(scan.at(), rest)),
+        }
     }
 }

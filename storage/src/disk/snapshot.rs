@@ -43,7 +43,7 @@ pub(crate) fn id_of(name: &str) -> Option<EntryId> {
 pub(crate) struct DiskStage {
     pub(crate) files: Arc<Files>,
     pub(crate) cluster_id: u64,
-    pub(crate) lender: Option<Arc<Lender>>,
+    pub(crate) lender: Arc<Lender>,
     /// Whether contents are mapped, or read into memory.
     pub(crate) map: bool,
 }
@@ -58,7 +58,7 @@ impl SnapshotStage for DiskStage {
             files: Arc::clone(&self.files),
             is_published: false,
         };
-        let mut space = Space { lender: self.lender.clone(), loan: None };
+        let mut space = Space { lender: Arc::clone(&self.lender), loan: None };
         let file = space.with(|| self.files.open(&aside.name, OpenMode::Create))?;
         let head = SnapshotHead { cluster_id: self.cluster_id, last_included: meta.last_included };
         space.with(|| file.write_at(&head.encode(), 0))?;
@@ -71,7 +71,7 @@ impl SnapshotStage for DiskStage {
 
 /// What a snapshot may use beyond the space that is free.
 struct Space {
-    lender: Option<Arc<Lender>>,
+    lender: Arc<Lender>,
     /// Given back once the snapshot is written.
     loan: Option<Loan>,
 }
@@ -80,10 +80,10 @@ impl Space {
     /// Does `write`; again with the space of the spares, if there is too little.
     fn with<T>(&mut self, write: impl Fn() -> Result<T, StorageError>) -> Result<T, StorageError> {
         let mut result = write();
-        if let (Err(error), None, Some(lender)) = (&result, &self.loan, &self.lender)
+        if let (Err(error), None) = (&result, &self.loan)
             && error.is_for_want_of_space()
         {
-            self.loan = Some(lender.lend());
+            self.loan = Some(self.lender.lend());
             result = write();
         }
         result.map_err(StorageError::of_something_new)

@@ -6,8 +6,8 @@
 //! is space. What is ready is a reserve meanwhile: for what must be written all the same, and, on
 //! loan, for the snapshot whose end gives space back.
 //!
-//! Segments that the log has done with are used again, filled with zeros like new ones: what they
-//! stand on is the file system's already, and mostly in memory.
+//! Segments that the log has done with are used again, as they are: they need no room that the file
+//! system does not have already, and no write but that of the sums of what they hold.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,8 +17,9 @@ use std::time::{Duration, Instant};
 use oarlock_sync::thread::{self, JoinHandle};
 use oarlock_sync::{Condvar, Mutex, MutexGuard, now, planted};
 
-use super::files::{File, Files};
-use super::segment::Filling;
+use super::files::Files;
+use super::format::SectorSums;
+use super::segment::{Blank, Filling};
 use crate::StorageError;
 
 /// How many are kept ready for a log that grows.
@@ -57,10 +58,12 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// Names and files, oldest first.
-    ready: VecDeque<(String, File)>,
-    /// Names of files to make spares of, full of what they held.
-    used: VecDeque<String>,
+    /// Those that were made, oldest first.
+    ready: VecDeque<Blank>,
+    /// Those that the log has done with, oldest first: as good as made.
+    used: VecDeque<Blank>,
+    /// How many were asked for last.
+    wanted: usize,
     /// How many are still to be made, the one in the making included.
     missing: usize,
     /// How many of those that are ready are not to be lent.
@@ -78,11 +81,19 @@ struct State {
 }
 
 impl State {
+    /// How many can be taken.
+    fn count(&self) -> usize {
+        self.ready.len() + self.used.len()
+    }
+
     /// Gives up the spares that need not be kept: they are missing from now on, for want of space.
-    fn give_up_ready(&mut self) -> VecDeque<(String, File)> {
-        let kept = self.kept.min(self.ready.len());
-        let given_up = self.ready.split_off(kept);
+    fn give_up(&mut self) -> VecDeque<Blank> {
+        let kept_used = self.kept.min(self.used.len());
+        let kept_ready = (self.kept - kept_used).min(self.ready.len());
+        let mut given_up = self.ready.split_off(kept_ready);
         self.missing += given_up.len();
+        given_up.extend(self.used.split_off(kept_used));
+        self.missing = self.missing.max(self.wanted.saturating_sub(self.count()));
         if self.missing > 0 {
             self.short = Some(now());
         }
@@ -110,7 +121,8 @@ impl Spares {
         assert!(count <= SPARES_MAX, "{count} spares are more than anyone keeps");
         let is_new = {
             let mut state = self.shared.state.lock();
-            let missing = count.saturating_sub(state.ready.len());
+            let missing = count.saturating_sub(state.count());
+            state.wanted = count;
             let is_new = missing > state.missing && !state.is_over;
             if is_new {
                 state.missing = missing;
@@ -134,19 +146,19 @@ impl Spares {
         }
     }
 
-    /// Takes a spare and its name; waits for the one that is being made, if none is ready. `None` if
-    /// none was asked for, or it cannot be made now.
-    pub(crate) fn take(&self) -> Option<(String, File)> {
+    /// Takes a spare; waits for the one that is being made, if none is ready. `None` if none was asked
+    /// for, or it cannot be made now.
+    pub(crate) fn take(&self) -> Option<Blank> {
         let mut state = self.shared.state.lock();
         self.shared.wait_for_one(&mut state);
-        state.ready.pop_front()
+        state.used.pop_front().or_else(|| state.ready.pop_front())
     }
 
     /// Whether a spare is ready, once the one that is being made is, or cannot be.
     pub(crate) fn is_one_ready(&self) -> bool {
         let mut state = self.shared.state.lock();
         self.shared.wait_for_one(&mut state);
-        !state.ready.is_empty()
+        state.count() > 0
     }
 
     /// Whether there was no space for one that is wanted, when it was last tried.
@@ -174,15 +186,18 @@ impl Spares {
         if is_scarce { 0 } else { USED_MAX.saturating_sub(state.used.len()) }
     }
 
-    /// Takes over a file of a spare's length, called `name`, which is overwritten from now on: that
-    /// it has no other name must be durable.
-    pub(crate) fn give(&self, name: String) {
-        let mut state = self.shared.state.lock();
-        if state.loans == 0 {
-            state.used.push_back(name);
-        } else {
-            drop(state);
-            self.shared.remove(&name);
+    /// Takes over a file of a spare's length, called `name`, that holds what `sums` says, and will be
+    /// overwritten: that it has no other name must be durable.
+    pub(crate) fn give(&self, name: String, sums: SectorSums) {
+        let shared = &self.shared;
+        let used = Blank::used(&shared.files, name.clone(), shared.file_bytes, sums);
+        let mut state = shared.state.lock();
+        match used {
+            Ok(used) if state.loans == 0 => state.used.push_back(used),
+            unwanted => {
+                drop((state, unwanted));
+                shared.remove(&name);
+            }
         }
     }
 
@@ -216,23 +231,20 @@ impl Lender {
     /// on until one is ready again, the log counts as short of space.
     pub(crate) fn lend(&self) -> Loan {
         let shared = &self.0;
-        let (lent, used): (Vec<_>, _) = {
+        let lent = {
             let mut state = shared.state.lock();
             state.loans += 1;
             shared.give_way.store(true, Ordering::Relaxed);
-            let mut lent = state.give_up_ready();
+            let mut lent = state.give_up();
             shared.changed.notify_all();
             while state.is_filling && !planted("a loan does not wait for the spare in the making") {
                 shared.changed.wait(&mut state);
             }
             // It may have been as good as made, and is ready now.
-            lent.extend(state.give_up_ready());
-            (lent.into(), std::mem::take(&mut state.used))
+            lent.extend(state.give_up());
+            lent
         };
-        for name in used {
-            shared.remove(&name);
-        }
-        for (name, file) in lent {
+        for Blank { name, file, .. } in lent {
             // The space is free when nobody has the file open any more.
             drop(file);
             shared.remove(&name);
@@ -319,11 +331,7 @@ impl Shared {
     /// but not what a failed sync leaves.
     fn fill(&self, filling: &mut Option<Filling>, number: u64) -> Result<bool, StorageError> {
         if filling.is_none() {
-            let used = self.state.lock().used.pop_front();
-            *filling = Some(match used {
-                Some(used) => Filling::again(&self.files, used, self.file_bytes)?,
-                None => Filling::begin(&self.files, name(number), self.file_bytes)?,
-            });
+            *filling = Some(Filling::begin(&self.files, name(number), self.file_bytes)?);
         }
         let file = filling.as_mut().expect("it was just begun");
         while !file.is_full() {
@@ -370,11 +378,7 @@ impl Shared {
 
     /// Waits until a spare is ready, if one is being made and there is space for it.
     fn wait_for_one(&self, state: &mut MutexGuard<'_, State>) {
-        while state.ready.is_empty()
-            && state.missing > 0
-            && state.short.is_none()
-            && state.loans == 0
-        {
+        while state.count() == 0 && state.missing > 0 && state.short.is_none() && state.loans == 0 {
             self.hurry.store(true, Ordering::Relaxed);
             self.changed.wait(state);
         }

@@ -8,11 +8,12 @@ use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::sync::Arc;
 
-use super::files::{File, Files};
+use super::files::Files;
 use super::format::{
-    BatchHeader, BatchWriter, Changes, HEAD_BYTES, SECTOR_BYTES, SegmentHead, StateCopy,
+    BatchHeader, BatchWriter, Changes, HEAD_BYTES, SECTOR_BYTES, SectorSums, SegmentHead,
+    StateCopy, sums_bytes,
 };
-use super::segment::{self, Segment, zero_filled};
+use super::segment::{self, Blank, Segment, zero_filled};
 use super::spare::{Lender, SPARES_MAX, Spares};
 use crate::{Entry, EntryId, StorageError};
 
@@ -23,28 +24,29 @@ const BUFFER_BYTES_KEPT: usize = 4 << 20;
 const SHORT_BATCH_BYTES: usize = 4096;
 
 /// A segment that takes no more batches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Closed {
     pub(crate) number: u64,
     /// The last index of the log when the segment was closed.
     pub(crate) last_index: u64,
-    /// Its file may become a spare: it is as long as one, and nobody has mapped it.
-    pub(crate) is_reusable: bool,
+    /// What its sectors hold, if its file may be used again: it is as long as others, and nobody has
+    /// mapped it.
+    pub(crate) sums: Option<SectorSums>,
 }
 
 /// The write-ahead log.
 pub(crate) struct Wal {
     files: Arc<Files>,
     segment_bytes: u64,
-    /// None if spares are not to be made ahead.
-    spares: Option<Spares>,
+    spares: Spares,
+    /// Whether spares are made ahead.
+    prepares: bool,
     /// Oldest first; numbers are contiguous, up to the one before `active`.
     closed: VecDeque<Closed>,
     active: Segment,
-    /// A zero-filled file for the next segment, its name and its length, once one is needed.
-    next: Option<(String, File, u64)>,
-    /// What segments that were removed are called until the removal is durable.
-    purged: Vec<String>,
+    /// A file for the next segment, once one is needed.
+    next: Option<Blank>,
+    /// What segments that were removed are called until the removal is durable, and what they hold.
+    purged: Vec<(String, SectorSums)>,
     buffer: Vec<u8>,
 }
 
@@ -56,11 +58,12 @@ impl Wal {
         closed: VecDeque<Closed>,
         active: Segment,
     ) -> Self {
-        let spares = prepare_spares.then(|| Spares::new(Arc::clone(&files), segment_bytes));
+        let spares = Spares::new(Arc::clone(&files), segment_bytes);
         let mut wal = Self {
             files,
             segment_bytes,
             spares,
+            prepares: prepare_spares,
             closed,
             active,
             next: None,
@@ -73,18 +76,18 @@ impl Wal {
 
     /// Whether the log may grow: false once a spare is wanted and there is no space for it.
     pub(crate) fn has_room(&self) -> bool {
-        !self.spares.as_ref().is_some_and(Spares::is_short)
+        !self.spares.is_short()
     }
 
     /// Whether it is known if there is room.
     #[cfg(test)]
     pub(crate) fn is_settled(&self) -> bool {
-        self.spares.as_ref().is_none_or(Spares::is_settled)
+        self.spares.is_settled()
     }
 
-    /// A way to borrow the space of the spares, if any are made.
-    pub(crate) fn lender(&self) -> Option<Arc<Lender>> {
-        self.spares.as_ref().map(|spares| Arc::new(spares.lender()))
+    /// A way to borrow the space of the spares.
+    pub(crate) fn lender(&self) -> Arc<Lender> {
+        Arc::new(self.spares.lender())
     }
 
     /// Has space for a batch of `len` bytes. Nothing of the log is changed by it;
@@ -92,9 +95,9 @@ impl Wal {
     pub(crate) fn make_room(&mut self, len: usize) -> Result<(), StorageError> {
         if self.active.has_room(len) {
             let uses_reserve = self.active.would_be_nearly_full(len);
-            if let Some(spares) = self.spares.as_mut().filter(|_| uses_reserve) {
-                spares.prepare(1);
-                if !spares.is_one_ready() && len > SHORT_BATCH_BYTES {
+            if uses_reserve && self.prepares {
+                self.spares.prepare(1);
+                if !self.spares.is_one_ready() && len > SHORT_BATCH_BYTES {
                     return self.check_not_short();
                 }
             }
@@ -105,12 +108,14 @@ impl Wal {
             // segment.
             self.check_not_short()?;
         }
-        let file_bytes = segment_bytes_for(self.segment_bytes, len as u64);
-        if self.next.as_ref().is_some_and(|(.., bytes)| *bytes >= file_bytes) {
+        // The sums of what a used one holds take room in it.
+        let needed = len as u64 + sums_bytes(self.segment_bytes);
+        let file_bytes = segment_bytes_for(self.segment_bytes, needed);
+        if self.next.as_ref().is_some_and(|next| next.file_bytes >= file_bytes) {
             return Ok(());
         }
         // One that is there is too short, and its name is needed.
-        if let Some((name, ..)) = self.next.take() {
+        if let Some(Blank { name, .. }) = self.next.take() {
             self.files.unlink(&name)?;
         }
         self.next = Some(self.blank(self.active.number + 1, file_bytes)?);
@@ -153,11 +158,9 @@ impl Wal {
     /// Asks for a spare once the active segment is half full; and keeps one from being lent while
     /// the segment itself has little left.
     fn prepare_ahead(&mut self) {
-        if let Some(spares) = &mut self.spares
-            && self.active.is_half_full()
-        {
-            spares.prepare(1);
-            spares.keep(usize::from(self.active.would_be_nearly_full(0)));
+        if self.prepares && self.active.is_half_full() {
+            self.spares.prepare(1);
+            self.spares.keep(usize::from(self.active.would_be_nearly_full(0)));
         }
     }
 
@@ -169,44 +172,45 @@ impl Wal {
     fn rotate(&mut self, state: &StateCopy) -> Result<(), StorageError> {
         let old = &self.active;
         let number = old.number + 1;
-        let (aside, file, file_bytes) = self.next.take().expect("room was made for the batch");
+        let blank = self.next.take().expect("room was made for the batch");
         let head = SegmentHead {
             identity: old.identity,
             number,
             salt: fastrand::u64(..),
-            file_bytes,
+            file_bytes: blank.file_bytes,
             first_batch: old.next_batch(),
             previous_chain: old.chain(),
             born_batches: 0,
+            sums_crc: None,
             state: *state,
         };
-        let new = Segment::publish(&self.files, &aside, file, &head)?;
+        let new = Segment::make(&self.files, blank, head)?;
         self.active.seal()?;
+        let old = std::mem::replace(&mut self.active, new);
         self.closed.push_back(Closed {
-            number: self.active.number,
+            number: old.number,
             last_index: state.last_index,
-            is_reusable: self.active.file_bytes() == self.segment_bytes,
+            sums: (old.file_bytes() == self.segment_bytes).then(|| old.into_sums()).flatten(),
         });
-        self.active = new;
         // A log that needed one segment more is likely to need others, and soon.
-        if let Some(spares) = &mut self.spares {
-            spares.prepare(SPARES_MAX);
-            spares.keep(0);
+        if self.prepares {
+            self.spares.prepare(SPARES_MAX);
+            self.spares.keep(0);
         }
         Ok(())
     }
 
-    /// A zero-filled file, its name and its length.
-    fn blank(&self, number: u64, file_bytes: u64) -> Result<(String, File, u64), StorageError> {
+    /// A file of that length for segment `number`.
+    fn blank(&self, number: u64, file_bytes: u64) -> Result<Blank, StorageError> {
         if file_bytes == self.segment_bytes
-            && let Some((name, file)) = self.spares.as_ref().and_then(Spares::take)
+            && let Some(spare) = self.spares.take()
         {
-            return Ok((name, file, file_bytes));
+            return Ok(spare);
         }
         self.check_not_short()?;
         let aside = format!("{}.tmp", segment::name(number));
         match zero_filled(&self.files, &aside, file_bytes) {
-            Ok(file) => Ok((aside, file, file_bytes)),
+            Ok(file) => Ok(Blank { name: aside, file, file_bytes, sums: None }),
             Err(error) => {
                 // What is there of it takes space that is needed.
                 if error.is_for_want_of_space()
@@ -239,19 +243,19 @@ impl Wal {
     /// Oldest first and one by one: should a crash undo some of the removals, what is left of the
     /// old segments is recognised as no longer needed.
     pub(crate) fn purge(&mut self, floor: u64) -> Result<bool, StorageError> {
-        let mut wanted = self.spares.as_ref().map_or(0, Spares::used_wanted);
+        let mut wanted = self.spares.used_wanted();
         let mut purged = false;
-        while let Some(oldest) = self.closed.front().filter(|oldest| oldest.last_index <= floor) {
+        while let Some(oldest) = self.closed.pop_front_if(|oldest| oldest.last_index <= floor) {
             let name = segment::name(oldest.number);
-            if oldest.is_reusable && wanted > 0 {
-                let used = format!("used-{}.tmp", oldest.number);
-                self.files.rename(&name, &used)?;
-                self.purged.push(used);
-                wanted -= 1;
-            } else {
-                self.files.unlink(&name)?;
+            match oldest.sums {
+                Some(sums) if wanted > 0 => {
+                    let used = format!("used-{}.tmp", oldest.number);
+                    self.files.rename(&name, &used)?;
+                    self.purged.push((used, sums));
+                    wanted -= 1;
+                }
+                _ => self.files.unlink(&name)?,
             }
-            self.closed.pop_front();
             purged = true;
         }
         Ok(purged)
@@ -259,8 +263,8 @@ impl Wal {
 
     /// No crash brings back the names of what was purged: only now may the files be overwritten.
     pub(crate) fn purge_is_durable(&mut self) {
-        for name in self.purged.drain(..) {
-            self.spares.as_ref().expect("they wanted it").give(name);
+        for (name, sums) in self.purged.drain(..) {
+            self.spares.give(name, sums);
         }
     }
 }

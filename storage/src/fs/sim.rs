@@ -28,7 +28,8 @@ pub enum Fault {
     /// It alone fails, with this error, and changes nothing. A failed sync leaves what it was to
     /// sync readable, but nothing will ever write it out.
     Error(io::ErrorKind),
-    /// If it is a write, half of it is done and then it fails for want of room.
+    /// If it is a write, half of it is done and then it fails for want of room: whole sectors, where
+    /// the file has some already.
     Short,
 }
 
@@ -266,6 +267,14 @@ fn write_sector(to: &mut Vec<u8>, from: &[u8], sector: usize) {
         to.resize(end, 0);
     }
     to[start..end].copy_from_slice(&from[start..end]);
+}
+
+impl Inode {
+    /// How many of `len` bytes at `offset` are written if the write is cut short behind them.
+    fn short_of(&self, offset: usize, len: usize) -> usize {
+        let end = offset + len;
+        if end < self.current.len() { (end / SECTOR * SECTOR).saturating_sub(offset) } else { len }
+    }
 }
 
 impl Disk {

@@ -70,8 +70,8 @@ pub(crate) struct BatchHeader {
     pub(crate) payload_crc: u32,
     /// The chain value before this batch: the header CRC of the batch before it.
     pub(crate) previous_chain: u32,
-    /// How many of its sectors are all zero by right.
-    pub(crate) zero_sectors: u32,
+    /// How many of its sectors are, by right, what the segment held there before: mostly zeros.
+    pub(crate) unchanged_sectors: u32,
     pub(crate) changes: Changes,
     /// Not a batch but the end of the segment: the next one exists, and begins with this number.
     pub(crate) is_seal: bool,
@@ -128,7 +128,7 @@ impl BatchHeader {
         put_u32(block, 52, self.payload_bytes);
         put_u32(block, 56, self.payload_crc);
         put_u32(block, 60, self.previous_chain);
-        put_u32(block, 64, self.zero_sectors);
+        put_u32(block, 64, self.unchanged_sectors);
         put_u32(block, 68, self.flags());
         if let Some((generation, state)) = self.changes.hard_state {
             put_u64(block, 72, generation.0);
@@ -171,7 +171,7 @@ impl BatchHeader {
             payload_bytes: get_u32(block, 52),
             payload_crc: get_u32(block, 56),
             previous_chain: get_u32(block, 60),
-            zero_sectors: get_u32(block, 64),
+            unchanged_sectors: get_u32(block, 64),
             changes: Changes {
                 hard_state: when(HAS_HARD_STATE)
                     .then(|| (Generation(get_u64(block, 72)), hard_state())),
@@ -227,14 +227,13 @@ pub(super) fn trailer(salt: u64, number: u64) -> u64 {
     (salt ^ number) & (u64::MAX >> 8) | u64::from(END) << 56
 }
 
-/// Whether `batch`, with a good header and a bad body, was cut short: sectors of it were never
-/// written, or its end was not.
-pub(crate) fn is_cut_short(header: &BatchHeader, batch: &[u8]) -> bool {
-    zero_sectors([batch]) > header.zero_sectors || has_no_end(header, batch)
+/// Whether `batch`, with a good header and a bad body, lacks sectors: they were never written.
+pub(crate) fn lacks_sectors(header: &BatchHeader, batch: &[u8]) -> bool {
+    zero_sectors([batch]) > header.unchanged_sectors
 }
 
 /// Whether the trailer of `batch` is missing from some byte of it on.
-fn has_no_end(header: &BatchHeader, batch: &[u8]) -> bool {
+pub(crate) fn has_no_end(header: &BatchHeader, batch: &[u8]) -> bool {
     let found = &batch[batch.len() - TRAILER_BYTES..];
     let written = found.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     let whole = trailer(header.salt, header.number).to_le_bytes();
@@ -256,13 +255,15 @@ pub(crate) fn is_header_cut_short(sector: &[u8], salt: u64, number: u64) -> bool
     [0..4, 8..24].into_iter().flatten().all(|at| at >= written || sector[at] == expected[at])
 }
 
-/// Moves a complete batch into a segment with another salt and chain. Returns the new chain value.
+/// Moves a complete batch into a segment of zeros, with another salt and chain. Returns the new chain
+/// value.
 pub(crate) fn restamp(batch: &mut [u8], salt: u64, previous_chain: u32) -> u32 {
     let (header, _) = BatchHeader::decode(batch).expect("only verified batches are moved");
-    let header = BatchHeader { salt, previous_chain, ..header };
     let trailer_at = batch.len() - TRAILER_BYTES;
     put_u64(batch, trailer_at, trailer(salt, header.number));
-    header.encode(batch)
+    // It may come from one that held something else before.
+    let unchanged_sectors = zero_sectors([&*batch]);
+    BatchHeader { salt, previous_chain, unchanged_sectors, ..header }.encode(batch)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::iter;
 use super::SECTOR_BYTES;
 use super::batch::{BATCH_HEADER_BYTES, BatchHeader, TRAILER_BYTES, extent, trailer, zero_sectors};
 use super::block::put_u64;
+use super::sector_sums::SectorSums;
 use crate::Entry;
 
 /// Data of this many bytes is written from where it is; what is shorter costs less to copy.
@@ -63,19 +64,41 @@ impl<'a> BatchWriter<'a> {
         extent(self.payload_bytes())
     }
 
-    /// Completes the batch: padding, trailer, and the header, which gets its lengths and CRCs here.
-    /// Returns the new chain value.
+    /// Completes the batch, which is to stand on zeros: padding, trailer, and the header, which gets its
+    /// lengths and CRCs here. Returns the new chain value.
     pub(crate) fn stamp(&mut self, mut header: BatchHeader) -> u32 {
+        self.complete_body(&mut header);
+        // The CRC field of the header is not there yet, but a magic and an end are: not zero.
+        self.own[0] = 1;
+        header.unchanged_sectors = zero_sectors(self.runs());
+        header.encode(&mut self.own)
+    }
+
+    /// The same of a batch that is to stand at `at`, on sectors with these sums, which become its own.
+    pub(crate) fn stamp_over(
+        &mut self,
+        mut header: BatchHeader,
+        sums: &mut SectorSums,
+        at: u64,
+    ) -> u32 {
+        self.complete_body(&mut header);
+        let first_before = sums.at(at);
+        header.unchanged_sectors = sums.replace(at, usize::MAX, self.runs());
+        // The first sector is not complete, and will hold a salt that was never there before.
+        header.unchanged_sectors -= u32::from(sums.at(at) == first_before);
+        let chain = header.encode(&mut self.own);
+        sums.replace(at, 1, self.runs());
+        chain
+    }
+
+    /// Everything but the header: padding and trailer; and in `header`, the payload's length and CRC.
+    fn complete_body(&mut self, header: &mut BatchHeader) {
         let payload_bytes = self.payload_bytes();
         header.payload_bytes = u32::try_from(payload_bytes).expect("a batch is smaller than 4 GiB");
         self.own.resize(header.extent() - self.loose_bytes, 0);
         header.payload_crc = self.payload_crc();
         let trailer_at = self.own.len() - TRAILER_BYTES;
         put_u64(&mut self.own, trailer_at, trailer(header.salt, header.number));
-        // The CRC field of the header is not there yet, but a magic and an end are: not zero.
-        self.own[0] = 1;
-        header.zero_sectors = zero_sectors(self.runs());
-        header.encode(&mut self.own)
     }
 
     /// Of everything between header and trailer.

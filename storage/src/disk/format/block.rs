@@ -3,8 +3,10 @@
 
 use std::fmt;
 
-/// The newest format this code writes, and the only major version it reads.
-const MAJOR: u16 = 1;
+/// The newest format that is known.
+const MAJOR: u16 = 2;
+/// What blocks say that the first format has too.
+const FIRST_MAJOR: u16 = 1;
 const MINOR: u16 = 0;
 
 const CRC_AT: usize = 8;
@@ -26,15 +28,24 @@ impl fmt::Display for BlockFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Damaged => f.write_str("the checksum does not match"),
-            Self::Newer(major) => write!(f, "format {major} is newer than {MAJOR}, the one known"),
+            Self::Newer(major) => write!(f, "format {major} is newer than {MAJOR}, the last known"),
         }
     }
 }
 
 /// Completes a block whose fields are in place: magic, version, CRC.
 pub(crate) fn seal(block: &mut [u8], magic: [u8; 8]) {
+    seal_as(FIRST_MAJOR, block, magic);
+}
+
+/// The same of a block that only the second format has: programs that know only the first refuse it.
+pub(crate) fn seal_second(block: &mut [u8], magic: [u8; 8]) {
+    seal_as(MAJOR, block, magic);
+}
+
+fn seal_as(major: u16, block: &mut [u8], magic: [u8; 8]) {
     block[..8].copy_from_slice(&magic);
-    block[MAJOR_AT..MINOR_AT].copy_from_slice(&MAJOR.to_le_bytes());
+    block[MAJOR_AT..MINOR_AT].copy_from_slice(&major.to_le_bytes());
     block[MINOR_AT..FIELDS_AT].copy_from_slice(&MINOR.to_le_bytes());
     let crc = block_crc(block);
     put_u32(block, CRC_AT, crc);

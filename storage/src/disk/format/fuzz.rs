@@ -51,7 +51,8 @@ proptest! {
             if header.extent() <= batch.len() {
                 let extent = header.extent();
                 header.body_is_good(&batch[..extent]);
-                is_cut_short(&header, &batch[..extent]);
+                lacks_sectors(&header, &batch[..extent]);
+                has_no_end(&header, &batch[..extent]);
             }
         }
     }

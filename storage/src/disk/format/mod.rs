@@ -7,16 +7,18 @@ mod batch_writer;
 mod block;
 #[cfg(test)]
 mod fuzz;
+mod sector_sums;
 mod segment_head;
 mod small;
 mod snapshot;
 
 pub(crate) use batch::{
-    BATCH_HEADER_BYTES, BatchHeader, Changes, Generation, Mark, is_cut_short, is_header_cut_short,
-    restamp,
+    BATCH_HEADER_BYTES, BatchHeader, Changes, Generation, Mark, has_no_end, is_header_cut_short,
+    lacks_sectors, restamp,
 };
 pub(crate) use batch_writer::{BatchWriter, extent_of, seal_frame};
 pub(crate) use block::BlockFault;
+pub(crate) use sector_sums::{SectorSums, sums_bytes};
 pub(crate) use segment_head::{SegmentHead, SnapshotRef, StateCopy};
 pub use small::Identity;
 pub(crate) use small::{IDENTITY_BYTES, SLOT_BYTES, SLOT_STRIDE, VoteSlot};

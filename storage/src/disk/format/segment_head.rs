@@ -4,6 +4,7 @@
 
 use super::batch::Generation;
 use super::block::{self, BlockFault, FIELDS_AT, get_u32, get_u64, put_u32, put_u64};
+use super::sector_sums::sums_bytes;
 use super::{HEAD_BYTES, Identity};
 use crate::{EntryId, HardState};
 
@@ -13,7 +14,10 @@ const HAS_VOTE: u32 = 1;
 const HAS_CURRENT: u32 = 2;
 const HAS_PREVIOUS: u32 = 4;
 const LAST_TERM_KNOWN: u32 = 8;
-const KNOWN_FLAGS: u32 = 15;
+const STANDS_ON_OTHERS: u32 = 16;
+const KNOWN_FLAGS: u32 = 31;
+
+const SUMS_CRC_AT: usize = 120 + 2 * REF_BYTES;
 
 /// How many bytes a [`SnapshotRef`] takes.
 pub(super) const REF_BYTES: usize = 32;
@@ -101,10 +105,18 @@ pub(crate) struct SegmentHead {
     pub(crate) previous_chain: u32,
     /// How many batches were in it, synced, before it got its name.
     pub(crate) born_batches: u64,
+    /// The CRC of the sums, which follow the head, of the sectors as they were before anything of this
+    /// segment was written; `None` if they were zeros.
+    pub(crate) sums_crc: Option<u32>,
     pub(crate) state: StateCopy,
 }
 
 impl SegmentHead {
+    /// Where the first batch begins.
+    pub(crate) fn batches_at(&self) -> u64 {
+        HEAD_BYTES as u64 + self.sums_crc.map_or(0, |_| sums_bytes(self.file_bytes))
+    }
+
     pub(crate) fn encode(&self) -> [u8; HEAD_BYTES] {
         let mut block = [0; HEAD_BYTES];
         let state = &self.state;
@@ -140,9 +152,16 @@ impl SegmentHead {
             flags |= HAS_PREVIOUS;
             previous.encode(&mut block, 120 + REF_BYTES);
         }
+        if let Some(crc) = self.sums_crc {
+            flags |= STANDS_ON_OTHERS;
+            put_u32(&mut block, SUMS_CRC_AT, crc);
+        }
         put_u32(&mut block, 112, self.previous_chain);
         put_u32(&mut block, 116, flags);
-        block::seal(&mut block, MAGIC);
+        match self.sums_crc {
+            Some(_) => block::seal_second(&mut block, MAGIC),
+            None => block::seal(&mut block, MAGIC),
+        }
         block
     }
 
@@ -163,6 +182,7 @@ impl SegmentHead {
             first_batch: field(5),
             born_batches: field(6),
             previous_chain: get_u32(block, 112),
+            sums_crc: when(STANDS_ON_OTHERS).then(|| get_u32(block, SUMS_CRC_AT)),
             state: StateCopy {
                 last_index: field(7),
                 last_term: when(LAST_TERM_KNOWN).then(|| field(8)),
@@ -197,6 +217,7 @@ mod tests {
             first_batch: 6,
             previous_chain: 7,
             born_batches: 8,
+            sums_crc: Some(16),
             state: StateCopy {
                 hard_state: HardState { current_term: 9, voted_for: Some(10) },
                 generation: Generation(11),
@@ -211,7 +232,7 @@ mod tests {
     #[test]
     fn a_head_comes_back_as_it_was() {
         let full = sample();
-        let bare = SegmentHead { state: StateCopy::default(), ..full };
+        let bare = SegmentHead { state: StateCopy::default(), sums_crc: None, ..full };
         for head in [full, bare] {
             assert_eq!(SegmentHead::decode(&head.encode()), Ok(head));
         }

@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn a_newer_major_is_told_from_damage() {
         let mut block = Identity { cluster_id: 5, node_id: 6 }.encode();
-        block[12] = 2;
+        block[12] = 3;
         assert_eq!(Identity::decode(&block), Err(BlockFault::Damaged));
         let crc = {
             let mut hasher = crc32fast::Hasher::new();
@@ -132,7 +132,7 @@ mod tests {
             hasher.finalize()
         };
         put_u32(&mut block, 8, crc);
-        assert_eq!(Identity::decode(&block), Err(BlockFault::Newer(2)));
+        assert_eq!(Identity::decode(&block), Err(BlockFault::Newer(3)));
         assert_eq!(Identity::decode(&block[..100]), Err(BlockFault::Damaged));
     }
 }

@@ -4,7 +4,7 @@ use super::super::files::Files;
 use super::super::format::{BatchHeader, Identity, SegmentHead};
 use super::super::scan::{End, Scan};
 use super::super::segment;
-use super::super::segment_reader::SegmentReader;
+use super::super::segment_reader::{Opened, SegmentReader};
 use super::Defect;
 use crate::StorageError;
 
@@ -27,7 +27,7 @@ pub(super) fn walk(
     visit: &mut dyn FnMut(Item<'_>),
 ) -> Result<(), StorageError> {
     let opened = SegmentReader { files, identity, map: false }.open(number);
-    let (file, head) = match opened {
+    let Opened { file, head, before } = match opened {
         Ok(opened) => opened,
         Err(error) => {
             visit(Item::Defect(Defect::of(error)?));
@@ -44,7 +44,7 @@ pub(super) fn walk(
             visit(Item::Batch(at, &header, batch));
             continue;
         }
-        match scan.judge(rest) {
+        match before.judge(&scan, rest) {
             Ok(end) => visit(Item::End(at, end)),
             Err(defect) => {
                 let path = files.path(&segment::name(number));

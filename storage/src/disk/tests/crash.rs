@@ -8,9 +8,10 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use super::workload::{Model, Progress, Step, perform, random_steps, run};
+use super::damage::reference::stands_on_used;
+use super::workload::{Model, Progress, Step, perform, random_steps, rounds, run};
 use super::{open, open_with, options};
-use crate::disk::DiskOptions;
+use crate::disk::{DiskOptions, DiskPersister};
 use crate::fs::sim::{Fault, SimFs};
 use crate::{Batch, Entry, EntryId, Persister};
 
@@ -18,6 +19,11 @@ use crate::{Batch, Entry, EntryId, Persister};
 /// votes, both kinds of snapshot, purging, and restarts between them.
 fn standard() -> Vec<Step> {
     random_steps(4, 40)
+}
+
+/// The same without restarts, and so long that segments are used again.
+fn round_and_round() -> Vec<Step> {
+    rounds(3, 70)
 }
 
 /// Opens the disk of a crashed machine, checks what is found, and that it is there for good.
@@ -30,10 +36,18 @@ fn check(fs: &SimFs, progress: &Progress, context: &str) -> Model {
     assert!(progress.allows(&found), "{context}: found {found:#?}\nof {progress:#?}");
     let unfinished = fs.contents().into_keys().find(|name| name.contains(".tmp"));
     assert_eq!(unfinished, None, "{context}: left over");
+    // The sums of what it stands on would have to be known to go on with it.
+    assert!(!ends_on_used(fs), "{context}: the last segment stands on another");
     // Whatever was answered from this state, it must not have been only in memory.
     let later = open(&fs.after_power_cut(|| false)).map(|mut later| Model::of(&later.load()));
     assert_eq!(later.as_ref().ok(), Some(&found), "{context}: lost after opening: {later:?}");
     found
+}
+
+/// Whether the last segment stands on the bytes of an earlier one.
+fn ends_on_used(fs: &SimFs) -> bool {
+    let contents = fs.contents();
+    contents.iter().next_back().is_some_and(|(name, content)| stands_on_used(name, content))
 }
 
 /// What can survive: nothing, everything, all but one, one alone, and random mixtures.
@@ -108,6 +122,16 @@ fn every_crash_leaves_the_old_state_or_the_new() {
     assert!(distinct.len() > 400, "{} distinct states", distinct.len());
 }
 
+#[test]
+fn every_crash_of_a_log_that_goes_round_leaves_the_old_state_or_the_new() {
+    let mut states = 0;
+    each_crash(&round_and_round(), 1, 4, |crashed, progress, context| {
+        states += usize::from(ends_on_used(crashed));
+        check(crashed, progress, context);
+    });
+    assert!(states > 200, "{states} states of segments used again");
+}
+
 /// How many distinct states of the disk are tried; `OARLOCK_CRASH_STATES` asks for more.
 fn crash_states() -> usize {
     std::env::var("OARLOCK_CRASH_STATES").map_or(100_000, |count| count.parse().expect("a number"))
@@ -122,7 +146,8 @@ fn crashes_of_random_workloads_leave_the_old_state_or_the_new() {
             scope.spawn(|| {
                 while distinct.lock().len() < crash_states() {
                     let seed = next_seed.fetch_add(1, Ordering::Relaxed);
-                    let steps = random_steps(seed, 25);
+                    let is_round = seed.is_multiple_of(8);
+                    let steps = if is_round { rounds(seed, 50) } else { random_steps(seed, 25) };
                     let found = each_crash(&steps, seed, 6, |crashed, progress, context| {
                         check(crashed, progress, context);
                     });
@@ -137,7 +162,7 @@ fn crashes_of_random_workloads_leave_the_old_state_or_the_new() {
 
 #[test]
 fn life_goes_on_after_a_crash() {
-    each_crash(&standard(), 2, 1, |crashed, progress, context| {
+    each_crash(&round_and_round(), 2, 1, |crashed, progress, context| {
         let mut persister = open(crashed).unwrap();
         let mut model = Model::of(&persister.load());
         assert!(progress.allows(&model), "{context}");
@@ -156,16 +181,18 @@ fn life_goes_on_after_a_crash() {
 
 #[test]
 fn a_killed_process_vouches_only_for_what_is_durable() {
-    for operation in 0.. {
-        fastrand::seed(3);
-        let fs = SimFs::new();
-        fs.plan(operation, Fault::Crash);
-        let progress = run(&fs, &standard());
-        if !fs.has_failed() {
-            break;
+    for steps in [standard(), round_and_round()] {
+        for operation in 0.. {
+            fastrand::seed(3);
+            let fs = SimFs::new();
+            fs.plan(operation, Fault::Crash);
+            let progress = run(&fs, &steps);
+            if !fs.has_failed() {
+                break;
+            }
+            // The page cache still has what was not synced, so the new process sees it.
+            check(&fs.after_kill(), &progress, &format!("operation {operation}"));
         }
-        // The page cache still has what was not synced, so the new process sees it.
-        check(&fs.after_kill(), &progress, &format!("operation {operation}"));
     }
 }
 
@@ -228,22 +255,24 @@ fn a_power_cut_during_recovery_from_a_kill_is_survived() {
 fn a_crash_during_recovery_from_a_crash_is_survived_two_levels_deep() {
     let (mut states, mut deep_states) = (0, 0);
     let mut random = fastrand::Rng::with_seed(9);
-    each_crash(&standard(), 4, 1, |crashed, progress, context| {
-        if random.u8(..) > 40 {
-            return;
-        }
-        each_crash_of_opening(crashed, &mut random, |once, first, random| {
-            check(once, progress, &format!("{context}, then {first}"));
-            states += 1;
+    for steps in [standard(), round_and_round()] {
+        each_crash(&steps, 4, 1, |crashed, progress, context| {
             if random.u8(..) > 40 {
                 return;
             }
-            each_crash_of_opening(once, random, |twice, second, _| {
-                check(twice, progress, &format!("{context}, then {first}, then {second}"));
-                deep_states += 1;
+            each_crash_of_opening(crashed, &mut random, |once, first, random| {
+                check(once, progress, &format!("{context}, then {first}"));
+                states += 1;
+                if random.u8(..) > 40 {
+                    return;
+                }
+                each_crash_of_opening(once, random, |twice, second, _| {
+                    check(twice, progress, &format!("{context}, then {first}, then {second}"));
+                    deep_states += 1;
+                });
             });
         });
-    });
+    }
     assert!(states > 500 && deep_states > 1000, "{states} and {deep_states} states");
 }
 
@@ -253,28 +282,68 @@ fn append(index: u64, len: usize, fill: u8) -> Batch {
     Batch { entries: vec![entry], ..Batch::default() }
 }
 
+/// A persister whose active segment stands on the bytes of an earlier one: entries of `fill`, and
+/// snapshots. Its last entry is alone behind the last snapshot.
+fn on_used(fs: &SimFs, options: &DiskOptions, fill: u8) -> (DiskPersister, Model) {
+    let mut persister = open_with(fs, options).unwrap();
+    let mut model = Model::default();
+    loop {
+        if model.entries.len() == 1 && ends_on_used(fs) {
+            return (persister, model);
+        }
+        let next = model.last().index + 1;
+        let step = if model.entries.len() < 5 {
+            Step::Persist(append(next, 2000, fill))
+        } else {
+            Step::Snapshot(Batch::default(), EntryId::new(next - 2, 1), vec![1; 10])
+        };
+        perform(&mut persister, &step).unwrap();
+        model = model.after(&step);
+        assert!(next < 200, "no segment is used again");
+    }
+}
+
 #[test]
 fn every_subset_of_the_last_batchs_sectors_starts() {
     // Entries with and without sectors of zeros, of one to nine sectors.
+    let mut unchanged = 0;
     for (len, fill) in [(10, 1), (3000, 7), (3000, 0), (4200, 0), (4200, 3)] {
-        fastrand::seed(5);
-        let fs = SimFs::new();
-        let options = DiskOptions { segment_bytes: 16384, ..options() };
-        let mut persister = open_with(&fs, &options).unwrap();
-        persister.persist(&append(1, 1, 1)).unwrap();
-        let acked = Model::default().after(&Step::Persist(append(1, 1, 1)));
-        // The write is done, its sync is not.
-        fs.plan(1, Fault::Crash);
-        persister.persist(&append(2, len, fill)).unwrap_err();
-        let in_flight = Some(acked.after(&Step::Persist(append(2, len, fill))));
-        let progress = Progress { acked, in_flight };
-        let choices = fs.choices();
-        assert_eq!(choices, (len + 165).div_ceil(512));
-        for bits in 0..1_usize << choices {
-            let loss: Vec<bool> = (0..choices).map(|i| bits >> i & 1 == 1).collect();
-            check(&cut(&fs, &loss), &progress, &format!("{len} bytes of {fill}, {loss:?}"));
+        // On zeros; on other bytes, on the same, and on zeros that were entries.
+        for before in [None, Some(5), Some(fill), Some(0)] {
+            fastrand::seed(5);
+            let fs = SimFs::new();
+            let options = DiskOptions { segment_bytes: 16384, ..options() };
+            let (mut persister, acked) = match before {
+                None => {
+                    let mut persister = open_with(&fs, &options).unwrap();
+                    let first = append(1, 1, 1);
+                    persister.persist(&first).unwrap();
+                    (persister, Model::default().after(&Step::Persist(first)))
+                }
+                Some(fill) => on_used(&fs, &options, fill),
+            };
+            // The write is done, its sync is not.
+            fs.plan(1, Fault::Crash);
+            let last = append(acked.last().index + 1, len, fill);
+            persister.persist(&last).unwrap_err();
+            let in_flight = Some(acked.after(&Step::Persist(last)));
+            let progress = Progress { acked, in_flight };
+            let choices = fs.choices();
+            assert_eq!(choices, (len + 165).div_ceil(512));
+            for bits in 0..1_usize << choices {
+                let loss: Vec<bool> = (0..choices).map(|i| bits >> i & 1 == 1).collect();
+                let context = format!("{len} bytes of {fill} on {before:?}, {loss:?}");
+                let found = check(&cut(&fs, &loss), &progress, &context);
+                let is_whole = loss.iter().all(|survives| *survives);
+                unchanged += usize::from(!is_whole && found != progress.acked);
+                assert!(
+                    !is_whole || found != progress.acked,
+                    "{context}: not even all of it counts"
+                );
+            }
         }
     }
+    assert!(unchanged > 20, "{unchanged} times what was lost was there before");
 }
 
 #[test]

@@ -1,7 +1,7 @@
-//! A directory that was written once and is kept under `testdata/`: every later version opens it,
-//! and finds its bytes where the documents in `docs/` say.
+//! Directories that were written once and are kept under `testdata/`, one of each major format: every
+//! later version opens them, and finds their bytes where the documents in `docs/` say.
 //!
-//! `OARLOCK_WRITE_GOLDEN=<dir> cargo test -p oarlock-storage golden` makes a new one; that is for a
+//! `OARLOCK_WRITE_GOLDEN=<dir> cargo test -p oarlock-storage golden` makes the newest again; that is for a
 //! new major format only.
 
 use std::fs;
@@ -11,8 +11,8 @@ use super::options;
 use crate::disk::{DiskOptions, DiskPersister};
 use crate::{Batch, Entry, EntryId, HardState, Persister, SnapshotMeta};
 
-fn golden() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/golden-v1")
+fn golden(major: u16) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("testdata/golden-v{major}"))
 }
 
 fn golden_options() -> DiskOptions {
@@ -24,39 +24,65 @@ fn entry(index: u64, term: u64) -> Entry {
     Entry { id: EntryId::new(index, term), tag: 2, data: data.into() }
 }
 
-fn write(dir: &Path) {
+/// The last segment of the second format, which stands on the bytes of an earlier one.
+const SECOND_LAST: &str = "wal-00000000000000000007.log";
+
+/// A log that has gone round: its last segment stands on the bytes of an earlier one, and takes one
+/// batch of entries that were there before and one that was not.
+fn write_second(dir: &Path) {
     let mut persister = DiskPersister::open(dir, golden_options()).unwrap();
-    let hard_state = |current_term, voted_for| Some(HardState { current_term, voted_for });
-    let mut persist = |batch: &Batch| persister.persist(batch).unwrap();
-    persist(&Batch { hard_state: hard_state(1, Some(3)), ..Batch::default() });
-    persist(&Batch { entries: (1..=4).map(|i| entry(i, 1)).collect(), ..Batch::default() });
-    persist(&Batch { hard_state: hard_state(2, None), ..Batch::default() });
-    let entries = vec![entry(4, 2), entry(5, 2)];
-    persist(&Batch { truncate_from: Some(4), entries, ..Batch::default() });
-    for (index, next) in [(3, 6), (5, 7)] {
-        let term = if index == 3 { 1 } else { 2 };
-        let meta = SnapshotMeta {
-            last_included: EntryId::new(index, term),
-            configuration: b"members 1 2 3"[..].into(),
-        };
-        let content = format!("state at {index}");
-        let staged = persister.snapshot_stage().write_all(meta, content.as_bytes()).unwrap();
-        let batch = Batch { entries: vec![entry(next, 2)], ..Batch::default() };
-        persister.save_state_and_snapshot(&batch, staged).unwrap();
+    let hard_state = Some(HardState { current_term: 1, voted_for: Some(3) });
+    persister.persist(&Batch { hard_state, ..Batch::default() }).unwrap();
+    let mut last = 0;
+    while !dir.join(SECOND_LAST).exists() {
+        last += 1;
+        let entry = Entry { data: vec![b'v'; 1500].into(), ..entry(last, 1) };
+        persister.persist(&Batch { entries: vec![entry], ..Batch::default() }).unwrap();
+        if last % 3 == 0 {
+            let meta = SnapshotMeta {
+                last_included: EntryId::new(last - 1, 1),
+                configuration: b"members 1 2 3"[..].into(),
+            };
+            let content = format!("state at {}", last - 1);
+            let staged = persister.snapshot_stage().write_all(meta, content.as_bytes()).unwrap();
+            persister.save_state_and_snapshot(&Batch::default(), staged).unwrap();
+        }
     }
-    // This one needs a new segment.
-    let long = Entry { data: vec![0; 2000].into(), ..entry(8, 2) };
-    persister.persist(&Batch { entries: vec![long], ..Batch::default() }).unwrap();
-    persister.persist(&Batch { hard_state: hard_state(7, Some(2)), ..Batch::default() }).unwrap();
+    persister.persist(&Batch { entries: vec![entry(last + 1, 1)], ..Batch::default() }).unwrap();
+}
+
+#[test]
+fn the_second_format_is_opened_and_its_offsets_hold() {
+    if let Some(dir) = std::env::var_os("OARLOCK_WRITE_GOLDEN") {
+        write_second(Path::new(&dir));
+    }
+    let segment = fs::read(golden(2).join(SECOND_LAST)).unwrap();
+    assert_eq!((number(&segment, 12, 2), number(&segment, 48, 8)), (2, 8192));
+    assert_eq!(number(&segment, 116, 4) & 16, 16, "it stands on others");
+    // A sum for each of 16 sectors, in a sector of their own.
+    let sums = &segment[4096..4608];
+    assert_eq!(number(&segment, 184, 4) as u32, crc32fast::hash(sums));
+    assert_eq!(&segment[4608..4612], b"OBAT", "the first batch");
+    let rest = 4608 + 2048;
+    assert_eq!(&segment[rest..rest + 4], b"OBAT", "the second");
+    assert_eq!(number(&segment, 4608 + 64, 4), 1, "a sector that was as it is");
+    for sector in (rest + 512) / 512..16 {
+        let bytes = &segment[sector * 512..][..512];
+        assert_eq!(number(sums, sector * 4, 4) as u32, crc32fast::hash(bytes), "sector {sector}");
+    }
+    let copy = copy_of(2);
+    let mut persister = DiskPersister::open(copy.path(), golden_options()).unwrap();
+    let found = persister.load();
+    assert_eq!(found.hard_state, HardState { current_term: 1, voted_for: Some(3) });
+    let last = found.entries.last().unwrap();
+    assert_eq!(*last, entry(last.id.index, 1));
+    assert_eq!(*found.entries[found.entries.len() - 2].data, [b'v'; 1500]);
 }
 
 /// A copy that may be opened, which changes it.
-fn copy_of_golden() -> tempfile::TempDir {
-    if let Some(dir) = std::env::var_os("OARLOCK_WRITE_GOLDEN") {
-        write(Path::new(&dir));
-    }
+fn copy_of(major: u16) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
-    for item in fs::read_dir(golden()).unwrap() {
+    for item in fs::read_dir(golden(major)).unwrap() {
         let item = item.unwrap();
         fs::copy(item.path(), copy.path().join(item.file_name())).unwrap();
     }
@@ -65,7 +91,7 @@ fn copy_of_golden() -> tempfile::TempDir {
 
 #[test]
 fn every_version_opens_the_golden_directory() {
-    let copy = copy_of_golden();
+    let copy = copy_of(1);
     let mut persister = DiskPersister::open(copy.path(), golden_options()).unwrap();
     let found = persister.load();
     assert_eq!(found.hard_state, HardState { current_term: 7, voted_for: Some(2) });
@@ -85,7 +111,7 @@ fn number(bytes: &[u8], at: usize, len: usize) -> u64 {
 /// The tables of `docs/wal-format.md`, row by row where a value is known.
 #[test]
 fn the_documented_offsets_hold() {
-    let read = |name: &str| fs::read(golden().join(name)).unwrap();
+    let read = |name: &str| fs::read(golden(1).join(name)).unwrap();
     let identity = read("IDENTITY");
     assert_eq!(&identity[..8], b"OARLKIDN");
     assert_eq!((number(&identity, 12, 2), number(&identity, 14, 2)), (1, 0));

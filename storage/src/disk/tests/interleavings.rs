@@ -11,7 +11,9 @@ use oarlock_sync::{Condvar, Mutex, now, thread};
 
 use super::DIR;
 use crate::disk::files::Files;
+use crate::disk::format::SectorSums;
 use crate::disk::spare::Spares;
+use crate::fs::OpenMode;
 use crate::fs::sim::{Fault, SimFs};
 
 const SCHEDULES: usize = 2000;
@@ -32,9 +34,9 @@ fn wait(time: Duration) {
 
 #[track_caller]
 fn take(spares: &Spares) {
-    let (name, file) = spares.take().expect("one was asked for, and there is space");
+    let spare = spares.take().expect("one was asked for, and there is space");
     let zeros = vec![0; FILE_BYTES as usize];
-    assert_eq!(file.read_at(0, FILE_BYTES).expect("it is whole"), zeros, "{name}");
+    assert_eq!(spare.file.read_at(0, FILE_BYTES).expect("it is whole"), zeros, "{}", spare.name);
 }
 
 /// A writer takes what it asked for, one after the other.
@@ -77,11 +79,25 @@ fn lent_and_taken() {
     spares.prepare(2);
     let borrower = thread::spawn(move || drop(lender.lend()));
     for _ in 0..2 {
-        if let Some((name, file)) = spares.take() {
-            assert_eq!(file.len().expect("it is there"), FILE_BYTES, "{name}");
+        if let Some(spare) = spares.take() {
+            assert_eq!(spare.file.len().expect("it is there"), FILE_BYTES, "{}", spare.name);
         }
     }
     borrower.join().expect("a borrower");
+}
+
+/// The log gives a file back while the space is lent: it is there, or it is gone, and never both.
+fn given_while_lent() {
+    let (fs, spares) = spares();
+    let files = Files::new(Arc::new(fs.clone()), Path::new(DIR));
+    let file = files.open("used-1.tmp", OpenMode::Create).expect("a file");
+    file.write_at(&[1; FILE_BYTES as usize], 0).expect("room");
+    let lender = spares.lender();
+    let borrower = thread::spawn(move || drop(lender.lend()));
+    spares.give("used-1.tmp".to_owned(), SectorSums::of_zeros(FILE_BYTES));
+    borrower.join().expect("a borrower");
+    let left = if spares.take().is_some() { FILE_BYTES } else { 0 };
+    assert_eq!(fs.used_bytes() as u64, left);
 }
 
 /// The log is closed at any moment, perhaps while its space is lent.
@@ -115,6 +131,7 @@ fn spares_are_made_as_they_are_wanted() {
 fn the_space_of_spares_is_lent() {
     explore(SCHEDULES, lent);
     explore(SCHEDULES, lent_and_taken);
+    explore(SCHEDULES, given_while_lent);
 }
 
 #[test]

@@ -50,8 +50,8 @@ fn a_spare_without_space_comes_when_there_is_some() {
         assert!(spares.is_short());
         // There is space again, and it is found without being asked.
         wait_until("a spare", || !spares.is_short());
-        let (_, file) = spares.take().unwrap();
-        assert_eq!(file.read_at(0, 8192).unwrap(), [0; 8192]);
+        let spare = spares.take().unwrap();
+        assert_eq!(spare.file.read_at(0, 8192).unwrap(), [0; 8192]);
         assert!(spares.take().is_none());
     }
 }
@@ -66,8 +66,8 @@ fn a_spare_that_fails_otherwise_can_be_asked_for_again() {
         assert!(spares.take().is_none() && fs.has_failed(), "operation {operation}");
         assert!(!spares.is_short());
         spares.prepare(1);
-        let (_, file) = spares.take().unwrap();
-        assert_eq!(file.read_at(0, 8192).unwrap(), [0; 8192]);
+        let spare = spares.take().unwrap();
+        assert_eq!(spare.file.read_at(0, 8192).unwrap(), [0; 8192]);
     }
 }
 
@@ -103,7 +103,7 @@ fn the_space_of_a_spare_in_the_making_is_lent_too() {
     fs.set_capacity(None);
     drop(loan);
     wait_until("a spare", || !spares.is_short());
-    assert_eq!(spares.take().unwrap().1.len().unwrap(), 8 << 20);
+    assert_eq!(spares.take().unwrap().file.len().unwrap(), 8 << 20);
 }
 
 #[test]
@@ -114,8 +114,8 @@ fn as_many_are_made_as_were_asked_for() {
     spares.prepare(SPARES_MAX);
     spares.prepare(1);
     let taken: Vec<_> = (0..SPARES_MAX).map(|_| spares.take().unwrap()).collect();
-    assert!(taken.iter().all(|(_, file)| file.len().unwrap() == 3 << 20));
-    assert_ne!(taken[0].0, taken[1].0, "each has a name of its own");
+    assert!(taken.iter().all(|spare| spare.file.len().unwrap() == 3 << 20));
+    assert_ne!(taken[0].name, taken[1].name, "each has a name of its own");
     assert!(spares.take().is_none());
     assert_eq!(fs.contents().len(), SPARES_MAX);
 }

@@ -1,12 +1,14 @@
-//! Segments that the log has done with become spares: full of zeros again, and never before a crash
-//! can no longer bring them back.
+//! Segments that the log has done with are used again, as they are, and never before a crash can no
+//! longer bring them back.
 
 use std::path::Path;
 use std::sync::Arc;
 
+use super::full::wait_until;
 use super::workload::{Model, run_with};
 use super::{DIR, open, open_with, options};
 use crate::disk::files::Files;
+use crate::disk::format::SectorSums;
 use crate::disk::spare::Spares;
 use crate::disk::{DiskOptions, DiskPersister};
 use crate::fs::OpenMode;
@@ -64,23 +66,23 @@ fn a_compacted_log_goes_round_in_the_files_it_has() {
 }
 
 #[test]
-fn a_used_file_comes_back_full_of_zeros() {
+fn used_files_are_taken_first_and_as_they_are() {
     let fs = SimFs::new();
     let files = Arc::new(Files::new(Arc::new(fs.clone()), Path::new(DIR)));
-    let file = files.open("used-7.tmp", OpenMode::Create).unwrap();
-    file.write_at(&[7; 8192], 0).unwrap();
+    files.open("used-7.tmp", OpenMode::Create).unwrap().write_at(&[7; 8192], 0).unwrap();
     let mut spares = Spares::new(Arc::clone(&files), 8192);
+    spares.prepare(1);
+    wait_until("a spare", || spares.is_settled());
     assert!(spares.used_wanted() > 1);
-    spares.give("used-7.tmp".to_owned());
+    let sums = SectorSums::of_zeros(8192);
+    spares.give("used-7.tmp".to_owned(), sums.clone());
     spares.prepare(2);
-    let (name, file) = spares.take().unwrap();
-    assert_eq!(name, "used-7.tmp");
-    assert_eq!(file.read_at(0, 8192).unwrap(), [0; 8192]);
-    let (name, _) = spares.take().unwrap();
-    assert!(name.starts_with("spare-"), "{name}");
-    let zeros = fs.after_power_cut(|| false);
-    drop(spares);
-    assert!(zeros.content("used-7.tmp").is_none_or(|content| content == [0; 8192]), "durably");
+    let used = spares.take().unwrap();
+    assert_eq!((used.name.as_str(), used.sums), ("used-7.tmp", Some(sums)));
+    assert_eq!(used.file.read_at(0, 8192).unwrap(), [7; 8192]);
+    let made = spares.take().unwrap();
+    assert!(made.name.starts_with("spare-") && made.sums.is_none(), "{}", made.name);
+    assert!(spares.take().is_none(), "two were there already when two were asked for");
 }
 
 #[test]
@@ -93,16 +95,16 @@ fn when_space_is_scarce_nothing_is_kept_to_be_used_again() {
         name.to_owned()
     };
     let mut spares = Spares::new(Arc::clone(&files), 8192);
-    spares.give(make("used-1.tmp"));
+    spares.give(make("used-1.tmp"), SectorSums::of_zeros(8192));
     let loan = spares.lender().lend();
     assert_eq!((spares.used_wanted(), used(&fs)), (0, 0), "what was kept is lent");
-    spares.give(make("used-2.tmp"));
+    spares.give(make("used-2.tmp"), SectorSums::of_zeros(8192));
     assert_eq!(used(&fs), 0, "nor is anything kept meanwhile");
     drop(loan);
     assert!(spares.used_wanted() > 0);
-    spares.give(make("used-3.tmp"));
+    spares.give(make("used-3.tmp"), SectorSums::of_zeros(8192));
     spares.prepare(1);
-    assert_eq!(spares.take().unwrap().0, "used-3.tmp");
+    assert_eq!(spares.take().unwrap().name, "used-3.tmp");
 }
 
 #[test]

@@ -158,6 +158,16 @@ pub(super) fn random_steps(seed: u64, count: usize) -> Vec<Step> {
     steps(&seeds)
 }
 
+/// `count` random steps of a log that goes round: snapshots again and again, and no restart, so that
+/// segments are used again.
+pub(super) fn rounds(seed: u64, count: usize) -> Vec<Step> {
+    const KINDS: [u8; 10] = [0, 0, 0, 0, 0, 6, 8, 9, 12, 12];
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut seed = || (KINDS[random.usize(..KINDS.len())], random.u8(..), random.u8(..));
+    let seeds: Vec<Seed> = (0..count).map(|_| seed()).collect();
+    steps(&seeds)
+}
+
 /// Does `step`.
 pub(super) fn perform(persister: &mut DiskPersister, step: &Step) -> Result<(), StorageError> {
     match step {

@@ -59,7 +59,10 @@ impl FsFile for SimFile {
         let mut disk = self.disk.lock();
         let fault = disk.change("write")?;
         let fits = disk.len_max(self.file).saturating_sub(offset as usize).min(bytes.len());
-        let done = if fault.is_some() { fits.min(bytes.len() / 2) } else { fits };
+        let done = match fault {
+            None => fits,
+            Some(_) => disk.files[self.file].short_of(offset as usize, fits.min(bytes.len() / 2)),
+        };
         let is_short = done < bytes.len();
         let bytes = &bytes[..done];
         let inode = &mut disk.files[self.file];

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::Entry;
-use crate::disk::format::{BatchWriter, seal_frame};
+use crate::disk::format::{BatchWriter, SectorSums, seal_frame};
 
 fn sample() -> BatchHeader {
     let snapshot = SnapshotRef {
@@ -70,7 +70,7 @@ fn long_data_is_written_where_it_belongs() {
     assert!(header.body_is_good(&bytes));
     assert!(bytes[BATCH_HEADER_BYTES..].starts_with(&expected));
     let zeros = bytes.chunks(SECTOR_BYTES).filter(|sector| is_zero(sector)).count();
-    assert_eq!((header.zero_sectors as usize, zeros), (zeros, 7));
+    assert_eq!((header.unchanged_sectors as usize, zeros), (zeros, 7));
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn a_batch_comes_back_as_it_was() {
         let (header, found_chain) = BatchHeader::decode(&batch).unwrap();
         assert_eq!(chain, found_chain);
         assert!(header.body_is_good(&batch));
-        assert_eq!(header.zero_sectors as usize, sectors.saturating_sub(2));
+        assert_eq!(header.unchanged_sectors as usize, sectors.saturating_sub(2));
         assert_eq!(header.changes, sample().changes);
         assert_eq!(header.extent(), batch.len());
     }
@@ -109,6 +109,28 @@ fn a_moved_batch_is_good_in_its_new_place() {
     assert!(header.body_is_good(&batch));
     assert_eq!((header.salt, header.previous_chain), (77, 78));
     assert_ne!(chain, moved_chain);
+}
+
+/// One of which nothing was new where it stood, on a segment of zeros: as if it had been made for it.
+#[test]
+fn a_moved_batch_says_what_is_unchanged_in_its_new_place() {
+    let entry = Entry { id: EntryId::new(12, 4), tag: 2, data: vec![0; 3000].into() };
+    let mut batch = BatchWriter::new(Vec::new());
+    batch.push(&entry);
+    batch.stamp(sample());
+    let on_zeros = batch.to_vec();
+    let mut sums = SectorSums::of_zeros(8192);
+    let body = [&[1; 512][..], &on_zeros[512..]];
+    sums.replace(4096, usize::MAX, body);
+    let mut batch = BatchWriter::new(Vec::new());
+    batch.push(&entry);
+    batch.stamp_over(sample(), &mut sums, 4096);
+    let mut moved = batch.to_vec();
+    let (header, _) = BatchHeader::decode(&moved).unwrap();
+    assert_eq!(header.unchanged_sectors as usize, moved.len() / SECTOR_BYTES - 1);
+    let sample = sample();
+    restamp(&mut moved, sample.salt, sample.previous_chain);
+    assert!(moved == on_zeros);
 }
 
 #[test]

@@ -15,6 +15,7 @@ pub(super) const SECTOR: usize = 512;
 
 /// A directory with several segments, two snapshots and a vote, and what it holds.
 pub(super) struct Reference {
+    pub(super) ground: Ground,
     pub(super) contents: Contents,
     expected: Model,
     /// The same directory at earlier times, oldest first.
@@ -47,9 +48,21 @@ const CONFLICT: u64 = 20;
 /// The last entry before the batch that is to be the last.
 const LAST: u64 = 31;
 
+/// What the segments of a directory stand on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ground {
+    Zeros,
+    /// On the bytes of earlier ones, at least the last two.
+    Used,
+}
+
 /// What the directory went through: entries of one sector and of several, some of them zeros, a few
 /// of them in one batch, votes, snapshots, and a conflict.
-fn steps() -> Vec<Step> {
+fn steps(ground: Ground) -> Vec<Step> {
+    let snapshot = |index: u64| {
+        let id = EntryId::new(index - 1, if index <= CONFLICT { 1 } else { 2 });
+        Step::Snapshot(Batch::default(), id, vec![index as u8; 3000])
+    };
     let mut steps = Vec::new();
     for index in 1..CONFLICT + 4 {
         let sizes = [20, 300, 2900, 1600];
@@ -58,9 +71,8 @@ fn steps() -> Vec<Step> {
             ..Batch::default()
         };
         steps.push(Step::Persist(batch));
-        if matches!(index, 4 | 8 | 12) {
-            let content = vec![index as u8; 3000];
-            steps.push(Step::Snapshot(Batch::default(), EntryId::new(index - 1, 1), content));
+        if index % 4 == 0 && (index <= 12 || ground == Ground::Used && index < CONFLICT) {
+            steps.push(snapshot(index));
         }
         if index % 5 == 0 {
             steps.push(Step::Persist(vote(index)));
@@ -76,6 +88,9 @@ fn steps() -> Vec<Step> {
         if index % 4 == 0 {
             steps.push(Step::Persist(vote(index)));
         }
+        if ground == Ground::Used && index % 3 == 0 && index + 2 < LAST {
+            steps.push(snapshot(index));
+        }
     }
     steps
 }
@@ -86,12 +101,12 @@ pub(super) fn next(len: usize, fill: u8) -> Batch {
 }
 
 /// The directory, with `last` as its last batch.
-pub(super) fn reference(last: Batch) -> Reference {
+pub(super) fn reference(ground: Ground, last: Batch) -> Reference {
     fastrand::seed(7);
     let fs = SimFs::new();
     let mut persister = open(&fs).unwrap();
     let (mut model, mut earlier) = (Model::default(), Vec::new());
-    for step in steps() {
+    for step in steps(ground) {
         earlier.push(fs.contents());
         perform(&mut persister, &step).unwrap();
         model = model.after(&step);
@@ -102,18 +117,25 @@ pub(super) fn reference(last: Batch) -> Reference {
     drop(persister);
     let contents = fs.contents();
     let count = |prefix: &str| contents.keys().filter(|name| name.starts_with(prefix)).count();
-    assert!(count("wal-") >= 5 && count("snapshot-") == 2, "{:?}", contents.keys());
+    let segments_min = if ground == Ground::Zeros { 5 } else { 3 };
+    assert!(count("wal-") >= segments_min && count("snapshot-") == 2, "{:?}", contents.keys());
+    let on_used = contents.iter().filter(|(name, content)| stands_on_used(name, content)).count();
     let (name, end) = contents.iter().next_back().unwrap();
+    assert_eq!(stands_on_used(name, end), ground == Ground::Used, "the last segment");
+    assert_eq!(on_used > 1, ground == Ground::Used, "{on_used} stand on others");
     assert!(before.contains_key(name), "the last batch is not the first of its segment");
-    let begin = before[name].iter().zip(end).position(|(a, b)| a != b).unwrap();
-    let end = end.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    let was = &before[name];
+    // Batches begin and end alike, so the first and the last byte may be as they were.
+    let begin = was.iter().zip(end).position(|(a, b)| a != b).unwrap() / SECTOR * SECTOR;
+    let end = was.iter().zip(end).rposition(|(a, b)| a != b).unwrap().next_multiple_of(SECTOR);
+    let last_batch = (name.clone(), begin..end, model);
     earlier.push(before);
-    Reference {
-        expected: model.after(&last),
-        earlier,
-        last_batch: (name.clone(), begin..end, model),
-        contents,
-    }
+    Reference { ground, expected: last_batch.2.after(&last), earlier, last_batch, contents }
+}
+
+/// Whether a file is a segment that stands on the bytes of an earlier one: the second format.
+pub(in crate::disk::tests) fn stands_on_used(name: &str, content: &[u8]) -> bool {
+    name.starts_with("wal-") && content.get(12) == Some(&2)
 }
 
 /// What became of a damaged directory.
@@ -153,10 +175,12 @@ impl Tally {
     }
 
     /// Says it, for whoever runs the tests with `--nocapture`.
-    pub(super) fn tell(&self, what: &str) {
+    pub(super) fn tell(&self, ground: Ground, what: &str) {
         let Self { same, refused, without_last } = self;
         let all = same + refused + without_last;
-        println!("{what}: {all} cases: {refused} refused, {same} harmless, {without_last} torn");
+        println!(
+            "on {ground:?}: {what}: {all} cases: {refused} refused, {same} harmless, {without_last} torn"
+        );
     }
 }
 
@@ -206,6 +230,12 @@ impl Reference {
             return Outcome::Same;
         }
         self.check(&contents, context)
+    }
+
+    /// What `sector` of `name` was before the last batch.
+    pub(super) fn before_last(&self, name: &str, sector: usize) -> &[u8] {
+        let content = &self.earlier.last().expect("there were steps")[name];
+        &content[range(content, sector)]
     }
 
     /// Whether damage of `sector` of `name` may cost the last batch.
