@@ -17,9 +17,9 @@ use crate::state_machine::Frozen;
 const PIECE_BYTES: usize = 256 << 10;
 
 /// For so many times as long as it has worked, the thread rests: clients are not to notice it much.
-const REST_PER_WORK: u32 = 2;
+const REST_PER_WORK: u32 = 5;
 /// The longest rest between two pieces.
-const REST_MAX: Duration = Duration::from_millis(50);
+const REST_MAX: Duration = Duration::from_millis(500);
 
 /// What the snapshot thread is to do.
 pub(crate) enum Job {
@@ -68,8 +68,8 @@ fn write(shared: &Shared, stage: &dyn SnapshotStage, frozen: FrozenState) {
 }
 
 impl FrozenState {
-    /// Writes the state aside; `None` if `goes_on`, which is asked after each piece and told how much
-    /// there is, says that nobody wants it any more.
+    /// Writes the state aside; `None` if `goes_on`, which is asked before each piece but the first and
+    /// told how much there is, says that nobody wants it any more.
     pub(crate) fn write_aside(
         &self,
         stage: &dyn SnapshotStage,
@@ -114,10 +114,12 @@ impl Write for Pieces<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         if self.end.is_none() && !self.buffer.is_empty() {
-            self.end = match self.writer.write(&self.buffer) {
-                Err(error) => Some(End::Failed(error)),
-                Ok(()) if (self.goes_on)(self.writer.len_bytes()) => None,
-                Ok(()) => Some(End::Unwanted),
+            // No rest behind the last piece: a small state is not to wait for nothing.
+            let written = self.writer.len_bytes();
+            self.end = if written > 0 && !(self.goes_on)(written) {
+                Some(End::Unwanted)
+            } else {
+                self.writer.write(&self.buffer).err().map(End::Failed)
             };
             self.buffer.clear();
         }

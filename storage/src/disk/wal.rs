@@ -245,7 +245,8 @@ impl Wal {
     pub(crate) fn purge(&mut self, floor: u64) -> Result<bool, StorageError> {
         let mut wanted = self.spares.used_wanted();
         let mut purged = false;
-        while let Some(oldest) = self.closed.pop_front_if(|oldest| oldest.last_index <= floor) {
+        while self.closed.front().is_some_and(|oldest| oldest.last_index <= floor) {
+            let oldest = self.closed.pop_front().expect("it was just looked at");
             let name = segment::name(oldest.number);
             match oldest.sums {
                 Some(sums) if wanted > 0 => {

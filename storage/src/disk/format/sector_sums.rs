@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn runs_of_any_length_are_the_sectors_they_fill() {
-        let bytes: Vec<u8> = (0..3072).map(|at| (at % 251) as u8).collect();
+        let bytes: Vec<u8> = (0..3072_usize).map(|at| (at % 251) as u8).collect();
         let mut whole = SectorSums::of_zeros(FILE_BYTES);
         assert_eq!(whole.replace(512, usize::MAX, [&bytes[..]]), 0);
         for len in [1, 100, 511, 512, 513, 1500] {
