@@ -60,7 +60,7 @@ pub use configuration::Configuration;
 pub use error::{OpenError, ReadError, RestoreError, Stopped, SubmitError};
 pub use hand_over::HandOverError;
 pub use machine::{Replicated, ReplicatedOptions};
-pub use options::Options;
+pub use options::{LeaseReads, Options};
 pub use peer::{ApplyMsg, PeerStatus, Raft, RoleName, SnapshotError, Start, Status};
 pub use rules::Vouch;
 pub use state_machine::{Frozen, StateMachine};

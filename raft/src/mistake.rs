@@ -121,6 +121,20 @@ mod planted {
         SnapshotsLatestConfiguration,
         /// A pre-vote does not tell its candidate of a higher term.
         PreVoteHidesTerm,
+        /// A peer that hears a leader refuses pre-votes, but gives real votes.
+        VotesWhileItHears,
+        /// A peer that restarts votes at once, though it may have just heard a leader with a lease.
+        ForgetsPromiseAtStart,
+        /// Who learns of a higher term forgets that it promised not to vote.
+        PromiseEndsWithTerm,
+        /// Who loses its connection to the leader forgets that it promised not to vote.
+        PromiseEndsWithConnection,
+        /// A leader that told another to campaign goes on reading by its lease.
+        LeaseOutlivesHandOver,
+        /// A lease is counted from when the answers came, not from when the messages left.
+        LeaseFromArrival,
+        /// A lease lasts as long as the promises it rests on, whatever the clocks.
+        LeaseIgnoresDrift,
     }
 
     impl std::str::FromStr for Mistake {

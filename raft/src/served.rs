@@ -49,7 +49,7 @@ pub(crate) struct Served<M: StateMachine> {
     submits: VecDeque<(EntryId, SubmitDone<M>)>,
     /// Of either kind, oldest first.
     reads_by_round: VecDeque<(u64, ReadDone<M>)>,
-    vouched_reads: VecDeque<(u64, ReadDone<M>)>,
+    proved_reads: VecDeque<(u64, ReadDone<M>)>,
 }
 
 impl<M: StateMachine> Served<M> {
@@ -59,7 +59,7 @@ impl<M: StateMachine> Served<M> {
             machine,
             submits: VecDeque::new(),
             reads_by_round: VecDeque::new(),
-            vouched_reads: VecDeque::new(),
+            proved_reads: VecDeque::new(),
         }
     }
 
@@ -123,7 +123,7 @@ impl<M: StateMachine> Served<M> {
         for (id, done) in self.submits.drain(..) {
             done.tell(Err(SubmitError::Stopped { stopped: stopped.clone(), id: Some(id) }));
         }
-        let reads = self.reads_by_round.drain(..).chain(self.vouched_reads.drain(..));
+        let reads = self.reads_by_round.drain(..).chain(self.proved_reads.drain(..));
         for (_, done) in reads {
             done(Err(ReadError::Stopped(stopped.clone())));
         }
@@ -157,7 +157,7 @@ impl<M: StateMachine> Served<M> {
     fn reads(&mut self, proof: Proof) -> &mut VecDeque<(u64, ReadDone<M>)> {
         match proof {
             Proof::Round => &mut self.reads_by_round,
-            Proof::Vouch => &mut self.vouched_reads,
+            Proof::AtHand => &mut self.proved_reads,
         }
     }
 }

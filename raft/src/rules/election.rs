@@ -3,6 +3,8 @@
 //! (dissertation 6.2).
 
 use std::collections::{BTreeMap, BTreeSet};
+#[cfg(feature = "simulation")]
+use std::time::Duration;
 use std::time::Instant;
 
 use super::{Due, Role, Rules};
@@ -39,6 +41,12 @@ impl Rules {
         self.become_pre_candidate(now);
         self.round_to_send = false;
         Due::Now(self.vote_round())
+    }
+
+    /// When this peer campaigns unless something happens, and its random time-out.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn election_timer(&self) -> (Instant, Duration) {
+        (self.election_deadline, self.election_timeout)
     }
 
     /// When to ask again; never, of a peer that may not campaign: a change of the configuration
@@ -89,7 +97,9 @@ impl Rules {
         // A peer that hears from a leader ignores candidates altogether, their term included:
         // one that was cut off, or left the cluster, must not depose a leader that works. Unless
         // that leader wishes it.
-        let listens = args.handed_over || !self.has_live_leader(now);
+        let hears = self.has_live_leader(now) || self.has_promised(now);
+        let hears = hears && (args.pre_vote || !mistake!(VotesWhileItHears));
+        let listens = args.handed_over || !hears;
         let granted = listens && self.grants_vote(args, now);
         crate::trace!(
             self,
@@ -160,6 +170,7 @@ impl Rules {
     }
 
     pub(super) fn become_candidate(&mut self, handed_over: bool, now: Instant) {
+        assert!(handed_over || !self.has_promised(now), "campaigns though it promised not to vote");
         self.set_term_and_vote(self.current_term + 1, Some(self.me));
         self.role = Role::Candidate { votes: BTreeSet::new(), handed_over };
         self.draw_election_timeout(now);

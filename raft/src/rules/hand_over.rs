@@ -3,7 +3,8 @@
 //! It takes no more commands, brings the successor's log level with its own, and tells it to
 //! campaign at once: `TimeoutNow`. That candidacy asks for no pre-votes, and voters listen to it
 //! though they hear a leader: it is that leader's own wish. For all else it is an election like any
-//! other, so nothing here bears on safety. Should it come to nothing, the leader goes on leading
+//! other, so nothing here bears on safety, but that the leader has no lease any more
+//! ([`lease`](super::lease)). Should it come to nothing, the leader goes on leading
 //! when its patience ends; commands that were refused meanwhile are tried again by who sent them.
 
 use std::time::{Duration, Instant};
@@ -81,6 +82,7 @@ impl Rules {
                     return Due::At(at);
                 }
                 hand_over.ask_at = None;
+                self.give_up_lease();
                 Due::Now(TimeoutNowArgs { term: self.current_term, leader_id: self.me })
             }
             _ => Due::WhenWoken,

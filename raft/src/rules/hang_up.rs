@@ -4,7 +4,8 @@
 //! To wait for a whole election time-out would gain nothing then. A leader that lives, and only lost a
 //! connection, is back within a heartbeat or two; so long its followers wait. Should that be too
 //! short, pre-votes are refused by whoever still hears it, and nobody is disturbed. Nothing here bears
-//! on safety: it is an election like any other, only earlier.
+//! on safety: it is an election like any other, only earlier. With leases it comes no earlier than the
+//! shortest election time-out after the leader was heard, for so long followers have promised to wait.
 
 use std::time::Instant;
 
@@ -18,10 +19,15 @@ impl Rules {
             return;
         }
         crate::trace!(self, "VOTE", "S{peer}, who leads, has hung up");
-        // We do not hear it any more, and may vote for another.
-        self.heard_from_leader = None;
+        self.lease.on_hang_up();
+        // We do not hear it any more, and may vote for another; unless we promised not to, since it may
+        // live and count on that.
+        if !self.has_promised(now) {
+            self.heard_from_leader = None;
+        }
         let interval = self.options.heartbeat_interval;
-        let soon = now + interval + self.rng.below(interval);
+        let waits = (now + interval).max(self.promised_until().unwrap_or(now));
+        let soon = waits + self.rng.below(interval);
         if soon < self.election_deadline {
             self.election_deadline = soon;
             self.wake.election = true;

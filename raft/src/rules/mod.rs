@@ -20,6 +20,7 @@ mod election;
 mod gather;
 mod hand_over;
 mod hang_up;
+mod lease;
 mod membership;
 mod own_snapshot;
 mod progress;
@@ -51,6 +52,7 @@ pub(crate) use space::{Reach, Refusal, Written};
 use self::configurations::Configurations;
 use self::gather::Gather;
 use self::hand_over::HandOver;
+use self::lease::Lease;
 use self::own_snapshot::OwnSnapshot;
 use self::read::Reads;
 use self::rng::Rng;
@@ -147,6 +149,7 @@ pub(crate) struct Rules {
     incoming: Option<Incoming>,
     own_snapshot: OwnSnapshot,
     reads: Reads,
+    lease: Lease,
     /// A leader's entries that are not committed, in logical bytes.
     uncommitted_bytes: u64,
     gather: Gather,
@@ -206,6 +209,7 @@ impl Rules {
             incoming: None,
             own_snapshot: OwnSnapshot::default(),
             reads: Reads::default(),
+            lease: Lease::at_start(&options, now),
             uncommitted_bytes: 0,
             gather: Gather::new(options.linger, now),
             space: Space::default(),
@@ -251,12 +255,6 @@ impl Rules {
 
     pub(crate) fn last_applied(&self) -> Index {
         self.last_applied
-    }
-
-    /// When this peer campaigns unless something happens, and its random time-out.
-    #[cfg(feature = "simulation")]
-    pub(crate) fn election_timer(&self) -> (Instant, Duration) {
-        (self.election_deadline, self.election_timeout)
     }
 
     /// What must become durable, and how far it has come.
@@ -412,6 +410,7 @@ impl Rules {
         if term > self.current_term {
             crate::trace!(self, "TERM", "→ T{term}");
             self.heard_from_leader = None;
+            self.lease.on_new_term();
         }
         self.current_term = term;
         self.voted_for = vote;

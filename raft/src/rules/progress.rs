@@ -92,6 +92,8 @@ pub(crate) struct Progress {
     last_sent: Instant,
     /// When the follower last answered anything.
     pub(super) last_contact: Instant,
+    /// When the latest message left that the follower heeded, if any has.
+    answered_from: Option<Instant>,
     /// The greatest `leader_commit` sent.
     commit_sent: Index,
     /// No message for the news of a commit alone before this moment.
@@ -122,6 +124,7 @@ impl Progress {
             send_after: now,
             last_sent: now,
             last_contact: now,
+            answered_from: None,
             commit_sent: 0,
             news_after: now,
             round_sent: 0,
@@ -152,6 +155,17 @@ impl Progress {
 
     pub(crate) fn last_contact(&self) -> Instant {
         self.last_contact
+    }
+
+    /// When the latest message left that the follower heeded.
+    pub(super) fn answered_from(&self) -> Option<Instant> {
+        self.answered_from
+    }
+
+    /// It answered as a follower of ours. Older messages may be answered later.
+    pub(super) fn on_heeded(&mut self, sent: &SentAppend, now: Instant) {
+        let from = if mistake!(LeaseFromArrival) { now } else { sent.at };
+        self.answered_from = self.answered_from.max(Some(from));
     }
 
     /// When it was last as good as level with our log.
@@ -282,7 +296,7 @@ impl Progress {
             Feed::Replicate | Feed::Snapshot(_) => {}
         }
         let (epoch, round) = (self.epoch, at.read_round);
-        SentAppend { epoch, round, prev, last_index, with_entries, bytes }
+        SentAppend { at: at.now, epoch, round, prev, last_index, with_entries, bytes }
     }
 
     /// A follower's log matches up to `index`. Returns whether it has just caught up.

@@ -3,7 +3,8 @@
 //!
 //! The proof is a round of messages, which all reads share that begin before its first message
 //! leaves. Or, if another peer passed the read on, what that peer said of itself when it did: its
-//! [`Vouch`]. In a cluster of three the two are a majority, and such a read waits for nobody.
+//! [`Vouch`]. In a cluster of three the two are a majority, and such a read waits for nobody. Or, if
+//! the options say so, its lease ([`lease`](super::lease)): then no read waits while that holds.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -30,8 +31,10 @@ pub struct Vouch {
 /// What proves that the leader of a read still led after it began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Proof {
+    /// A round of messages that is still to come.
     Round,
-    Vouch,
+    /// A vouch, or a lease: it was there when the read began.
+    AtHand,
 }
 
 /// A read at this peer: how it is proved, and its number among those of its kind, which grows by one
@@ -68,7 +71,7 @@ struct Queue {
 #[derive(Debug, Default)]
 pub(super) struct Reads {
     by_round: Queue,
-    vouched: Queue,
+    proved: Queue,
     latest_round: u64,
     /// When the latest round may start, if it lingers for more reads.
     round_after: Option<Instant>,
@@ -115,7 +118,7 @@ impl Reads {
     }
 
     fn queues(&mut self) -> [(Proof, &mut Queue); 2] {
-        [(Proof::Round, &mut self.by_round), (Proof::Vouch, &mut self.vouched)]
+        [(Proof::Round, &mut self.by_round), (Proof::AtHand, &mut self.proved)]
     }
 }
 
@@ -127,10 +130,12 @@ impl Rules {
         }
         let known = self.has_committed_in_term() || mistake!(ReadsBeforeOwnCommit);
         let index = known.then_some(self.commit_index);
-        if vouch.is_some_and(|vouch| self.is_proof(vouch)) {
-            let number = self.reads.vouched.push(0, index);
+        let is_proved =
+            vouch.is_some_and(|vouch| self.is_proof(vouch)) || (known && self.lease_holds(now));
+        if is_proved {
+            let number = self.reads.proved.push(0, index);
             self.wake.committed |= index.is_some_and(|index| index <= self.last_applied);
-            return Some(ReadId { proof: Proof::Vouch, number });
+            return Some(ReadId { proof: Proof::AtHand, number });
         }
         if self.reads.started || self.reads.latest_round == self.reads.confirmed_round {
             self.reads.latest_round += 1;
@@ -262,7 +267,7 @@ mod tests {
         let (mut rules, now) = leader_of(3);
         let vouch = Some(Vouch { peer: OTHER, term: 1 });
         let early = rules.begin_read(vouch, now).unwrap();
-        assert_eq!((early.proof, rules.take_ready_reads()), (Proof::Vouch, None));
+        assert_eq!((early.proof, rules.take_ready_reads()), (Proof::AtHand, None));
         commit(&mut rules, now);
         assert_eq!(rules.take_ready_reads(), Some(early), "something of its term is committed");
         // One that needs a round does not keep others waiting.

@@ -31,6 +31,8 @@ pub(crate) enum Send {
 /// What was sent, to be compared when the reply comes. The term is the sender's of that time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SentAppend {
+    /// Before it left.
+    pub(super) at: Instant,
     pub(super) epoch: u64,
     pub(super) round: u64,
     pub(super) prev: EntryId,
@@ -124,11 +126,13 @@ impl Rules {
             // A peer of our term cannot think it stale.
             Some(AppendOutcome::StaleTerm) => return,
             Some(AppendOutcome::Matched { index }) => {
+                follower.on_heeded(sent, now);
                 stages::mark(Stage::Replied, index, now);
                 let caught_up = follower.on_match(sent, index.min(sent.last_index), &at);
                 self.wake.members |= caught_up;
             }
             Some(AppendOutcome::Conflict { .. }) => {
+                follower.on_heeded(sent, now);
                 follower.on_conflict(sent, next_index.unwrap_or(1), now);
             }
         }
@@ -188,6 +192,7 @@ impl Rules {
         assert!(!self.is_leader(), "election safety: S{leader} also leads term {term}");
         self.become_follower(Some(leader), now);
         self.heard_from_leader = Some(now);
+        self.promise(now);
         self.postpone_election(now);
     }
 

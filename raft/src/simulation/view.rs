@@ -95,6 +95,11 @@ impl<M: StateMachine> Peer<M> {
         self.rules.election_timer()
     }
 
+    /// Whether it leads, and by its lease nobody else can have been elected.
+    pub fn lease_holds(&self, now: Instant) -> bool {
+        self.rules.lease_holds(now)
+    }
+
     /// How far a leader knows the log of `peer` to match its own, and when it last heard from there.
     pub fn progress(&self, peer: PeerId) -> Option<(Index, Instant)> {
         let Role::Leader { progress } = self.rules.role() else { return None };

@@ -7,7 +7,7 @@ pub(crate) struct Planted {
     /// What goes wrong, as half a sentence.
     pub(crate) what: &'static str,
     /// The tests to try, by their short names; none for what no lab does: change who the members
-    /// are, or forward reads. Those are for the unit tests and the simulations.
+    /// are, forward reads, or read by lease. Those are for the unit tests and the simulations.
     pub(crate) tests: &'static [&'static str],
 }
 
@@ -188,5 +188,40 @@ pub(crate) const CATALOGUE: &[Planted] = &[
         name: "PreVoteHidesTerm",
         what: "a pre-vote does not tell its candidate of a higher term",
         tests: &["rejoin_2b"],
+    },
+    Planted {
+        name: "VotesWhileItHears",
+        what: "a peer that hears a leader refuses pre-votes, but gives real votes",
+        tests: &[],
+    },
+    Planted {
+        name: "ForgetsPromiseAtStart",
+        what: "a peer that restarts votes at once, though it may have just heard a leader with a lease",
+        tests: &[],
+    },
+    Planted {
+        name: "PromiseEndsWithTerm",
+        what: "who learns of a higher term forgets that it promised not to vote",
+        tests: &[],
+    },
+    Planted {
+        name: "PromiseEndsWithConnection",
+        what: "who loses its connection to the leader forgets that it promised not to vote",
+        tests: &[],
+    },
+    Planted {
+        name: "LeaseOutlivesHandOver",
+        what: "a leader that told another to campaign goes on reading by its lease",
+        tests: &[],
+    },
+    Planted {
+        name: "LeaseFromArrival",
+        what: "a lease is counted from when the answers came, not from when the messages left",
+        tests: &[],
+    },
+    Planted {
+        name: "LeaseIgnoresDrift",
+        what: "a lease lasts as long as the promises it rests on, whatever the clocks",
+        tests: &[],
     },
 ];
