@@ -264,7 +264,7 @@ impl World {
         number: u64,
         change: &Rc<Change>,
     ) {
-        let now = self.now;
+        let now = self.time_at(node);
         // Number 0 is of somebody who does not wait.
         if self.character.changes_wait && number > 0 {
             let (until, change) = (now + self.wait_max(), Change::clone(change));

@@ -57,6 +57,10 @@ pub(crate) struct Character {
     pub(crate) eager: u64,
     /// Out of a thousand configurations that a leader appends, so many are followed by a fault.
     pub(crate) strikes: u64,
+    /// If leaders read by lease: how far their clocks drift apart at most, in parts per million.
+    pub(crate) lease_drift_ppm: Option<u32>,
+    /// Where the rates of the clocks come from.
+    pub(crate) clocks: u64,
 }
 
 impl Character {
@@ -69,7 +73,7 @@ impl Character {
             random.pick(&[None, None, None, Some(300), Some(1000), Some(3000)]).map(ms);
         let size = random.pick(&[1, 2, 3, 3, 3, 4, 5, 5]);
         let disks_die = random.chance(100) && changes_gap.is_none();
-        Self {
+        let mut character = Self {
             size,
             clerks: random.pick(&[1, 2, 4, 6]),
             window: random.pick(&[1, 1, 4]),
@@ -101,7 +105,14 @@ impl Character {
             voters_aimed: random.pick(&[3, 4, 4]),
             eager: random.pick(&[0, 400, 900]),
             strikes: random.pick(&[0, 300, 800]),
+            lease_drift_ppm: None,
+            clocks: random.next(),
+        };
+        if character.no_op_on_election {
+            let drifts = [None, None, None, Some(0), Some(10_000), Some(300_000)];
+            character.lease_drift_ppm = random.pick(&drifts);
         }
+        character
     }
 
     /// Whether sessions may be evicted, so that requests are refused.

@@ -201,15 +201,17 @@ impl World {
         vouch: Option<Vouch>,
     ) {
         let request = Request::clone(request);
-        let now = self.now;
+        let now = self.time_at(node);
         let said = Arc::clone(&self.said);
         let anybody_reads = self.mistake == Some(Mistake::ReadsFromAnybody);
+        let mut leased = false;
         let peer = &mut self.running(node).peer;
         if matches!(request.ops[..], [Op::Get { .. }]) {
             if anybody_reads {
                 let answers = peer.machine().read(&request.ops);
                 said.lock().push((node, number, attempt, KvReply::Answers(answers)));
             } else {
+                leased = peer.lease_holds(now);
                 peer.read_with(vouch, now, move |store| {
                     let reply = match store {
                         Ok(store) => KvReply::Answers(store.read(&request.ops)),
@@ -224,6 +226,7 @@ impl World {
                 said.lock().push((node, number, attempt, result.into()));
             });
         }
+        self.counts.leased_reads += u64::from(leased);
         self.after_step(node);
     }
 

@@ -34,6 +34,8 @@ pub struct Counts {
     pub published: u64,
     /// Requests of clerks.
     pub requests: u64,
+    /// Reads that came to a leader whose lease held.
+    pub leased_reads: u64,
     /// Writes acknowledged to a clerk.
     pub writes: u64,
     /// Requests that were in the log more than once.
@@ -80,6 +82,7 @@ impl Counts {
         self.frozen += other.frozen;
         self.published += other.published;
         self.requests += other.requests;
+        self.leased_reads += other.leased_reads;
         self.writes += other.writes;
         self.duplicates += other.duplicates;
         self.commits += other.commits;
@@ -119,8 +122,8 @@ impl fmt::Display for Counts {
         )?;
         writeln!(
             f,
-            "{} requests, {} writes acknowledged, {} requests twice in the log",
-            self.requests, self.writes, self.duplicates
+            "{} requests, {} reads by lease, {} writes acknowledged, {} requests twice in the log",
+            self.requests, self.leased_reads, self.writes, self.duplicates
         )?;
         writeln!(
             f,

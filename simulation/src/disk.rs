@@ -46,7 +46,7 @@ impl World {
 
     /// What was begun is done, unless the disk fails.
     pub(crate) fn finish_write(&mut self, node: PeerId) {
-        let now = self.now;
+        let now = self.time_at(node);
         match self.running(node).peer.finish_write(now) {
             Ok(()) => self.after_step(node),
             Err(error) => self.disk_failed(node, &error),
@@ -64,7 +64,7 @@ impl World {
 
     /// What was begun is done; if the disk fails, the log writer will notice.
     pub(crate) fn finish_snapshot(&mut self, node: PeerId) {
-        let now = self.now;
+        let now = self.time_at(node);
         self.running(node).peer.finish_snapshot(now);
         self.counts.frozen += 1;
         self.after_step(node);
@@ -128,7 +128,10 @@ impl World {
         stopped.doomed = false;
         self.note("STOP", &[node.0, how as u64], format_args!("S{node} {how:?}"));
         if !self.nodes[&node].is_dead && !self.nodes[&node].is_gone {
-            let pause = self.random.micros(1_000, 4_000_000);
+            // What it may have promised just before matters most to one that is back at once.
+            let soon = self.has_leases() && self.random.chance(400);
+            let longest = if soon { 20_000 } else { 4_000_000 };
+            let pause = self.random.micros(1_000, longest);
             self.after(pause, Event::Start { node });
         }
     }
@@ -185,7 +188,7 @@ impl World {
         let initial = Configuration::of_voters(founders);
         let store = Store::new(self.character.limits, self.mistake);
         let options = peer_options(&self.character, &mut self.random);
-        let now = self.now;
+        let now = self.time_at(id);
         let node = self.node(id);
         node.life += 1;
         let witness = Arc::clone(&node.witness);

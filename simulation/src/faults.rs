@@ -61,6 +61,7 @@ impl World {
         let victim = self.victim();
         self.note("FAULT", &[kind as u64, victim.0], format_args!("kind {kind}, S{victim}"));
         KINDS[kind](self, victim);
+        self.hang_up(victim);
     }
 
     /// A leader has just changed the members: it dies, or its messages stop.
@@ -149,11 +150,11 @@ impl World {
 
     /// No fault, but it comes as suddenly: a leader is asked to pass its leadership on.
     fn hand_over(&mut self, victim: PeerId) {
-        let now = self.now;
-        let until = now + self.random.micros(1_000, HAND_OVER_MAX_US);
-        let is_there = |running: &Running| running.paused_until.is_none_or(|until| until <= now);
+        let patience = self.random.micros(1_000, HAND_OVER_MAX_US);
+        let (moment, now) = (self.now, self.time_at(victim));
+        let is_there = |running: &Running| running.paused_until.is_none_or(|until| until <= moment);
         if self.nodes[&victim].running.as_ref().is_some_and(is_there) {
-            let begun = self.running(victim).peer.hand_over(until, now);
+            let begun = self.running(victim).peer.hand_over(now + patience, now);
             self.counts.hand_overs += u64::from(begun);
             self.after_step(victim);
         }

@@ -64,6 +64,7 @@ invariants! {
     39 ElectedByMajority "a leader has the votes of a majority of the configuration in force, of each half of a joint one",
     40 RemovedPeersLeave "who stops as removed was removed for good, and who was removed stops if anybody can tell it",
     41 ChangesAreDone "a change that is answered as done is committed and stays, and the last one is done, or refused for a reason",
+    42 LeaseMeansAlone "while a leader's lease holds, nobody leads a later term (dissertation 6.4.1)",
 }
 
 impl Invariant {

@@ -11,6 +11,7 @@
 mod administrator;
 mod character;
 mod clerk;
+mod clock;
 mod configurations;
 mod counts;
 mod disk;
@@ -18,6 +19,7 @@ mod faults;
 mod fingerprint;
 mod healing;
 mod invariant;
+mod leases;
 mod log_check;
 mod majority;
 mod member_check;

@@ -41,7 +41,7 @@ impl World {
         request: &Request,
         before: &BeforeRequest,
     ) {
-        let now = self.now;
+        let now = self.time_at(to);
         let running = self.nodes.get_mut(&to).and_then(|node| node.running.as_mut());
         let running = running.expect("it was asked");
         let peer = &running.peer;

@@ -90,7 +90,7 @@ impl World {
             let until = if refused { self.now } else { until };
             return self.nothing_comes(to, caller, until, request);
         }
-        let now = self.now;
+        let now = self.time_at(to);
         let before = self.before_request(to);
         let running = self.running(to);
         let reply_to = running.next_asked;
@@ -140,7 +140,7 @@ impl World {
         request: &Request,
         reply: Option<&Reply>,
     ) {
-        let now = self.now;
+        let now = self.time_at(to);
         let before = self.before_outcome(to, from, call);
         if !before.is_awaited {
             return;

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use oarlock_raft::simulation::{Peer, PeerOptions, Request};
-use oarlock_raft::{Configuration, EntryId, Index, Options, PeerId, Term};
+use oarlock_raft::{Configuration, EntryId, Index, LeaseReads, Options, PeerId, Term};
 use oarlock_storage::{DiskOptions, DiskPersister, SimFs, StorageError};
 use parking_lot::Mutex;
 
 use crate::character::Character;
+use crate::clock::Clock;
 use crate::log_check::LogMirror;
 use crate::random::Random;
 use crate::store::Store;
@@ -78,6 +79,7 @@ impl Running {
 /// A node.
 pub(crate) struct Node {
     pub(crate) id: PeerId,
+    pub(crate) clock: Clock,
     pub(crate) disk: SimFs,
     pub(crate) witness: Arc<Mutex<Witness>>,
     pub(crate) running: Option<Running>,
@@ -98,9 +100,10 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    pub(crate) fn new(id: PeerId) -> Self {
+    pub(crate) fn new(id: PeerId, clock: Clock) -> Self {
         Self {
             id,
+            clock,
             disk: SimFs::new(),
             witness: Arc::default(),
             running: None,
@@ -143,6 +146,9 @@ pub(crate) fn peer_options(character: &Character, random: &mut Random) -> PeerOp
             seed: random.next() | 1,
             linger: character.linger,
             no_op_on_election: character.no_op_on_election,
+            lease_reads: character
+                .lease_drift_ppm
+                .map(|drift_ppm_max| LeaseReads { drift_ppm_max }),
             append_entries_max: 8,
             in_flight_max: 4,
             snapshot_chunk_bytes: 256,

@@ -58,6 +58,7 @@ impl World {
         }
         self.check_applied(id, applied);
         self.check_leader(id, led);
+        self.check_leases(id);
         self.check_disk(id);
         let running = self.running(id);
         if running.peer.configuration() != &running.configuration {

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use crate::administrator::Administrator;
 use crate::character::Character;
 use crate::clerk::{Asking, Clerk};
+use crate::clock::Clock;
 use crate::counts::Counts;
 use crate::invariant::Checks;
 use crate::log_check::LogBook;
@@ -118,7 +119,9 @@ impl World {
 
     /// A node that has not started yet, with an empty disk.
     pub(crate) fn add_node(&mut self, id: PeerId) {
-        let node = Node::new(id);
+        let mut random = Random::new(self.character.clocks.wrapping_add(id.0));
+        let drift_ppm = self.character.lease_drift_ppm.unwrap_or(0);
+        let node = Node::new(id, Clock::drawn(self.start, drift_ppm, &mut random));
         if let Some(unmade) = self.mistake.and_then(Mistake::unmade) {
             node.disk.leave_unmade(unmade);
         }
@@ -237,25 +240,30 @@ impl World {
     }
 
     fn timer_rings(&mut self, node: PeerId) {
-        let now = self.now;
+        let (now, shown) = (self.now, self.time_at(node));
         let running = self.running(node);
         // One that is earlier was set after it, and rang instead.
         if running.timer.is_some_and(|timer| timer <= now) {
             running.timer = None;
-            running.peer.wake(now);
+            running.peer.wake(shown);
             self.after_step(node);
         }
     }
 
     /// Has a peer wake when its next thread does by itself.
     pub(crate) fn set_timer(&mut self, node: PeerId) {
-        let (now, life) = (self.now, self.nodes[&node].life);
+        let (now, life, clock) = (self.now, self.nodes[&node].life, self.nodes[&node].clock);
         let running = self.running(node);
-        let Some(at) = running.peer.wakes_at() else { return };
+        let Some(at) = running.peer.wakes_at().map(|at| clock.when(at)) else { return };
         if running.timer.is_none_or(|timer| at < timer) {
             running.timer = Some(at);
             self.schedule.at(at.max(now), Event::Timer { node, life });
         }
+    }
+
+    /// What the clock of a node shows.
+    pub(crate) fn time_at(&self, node: PeerId) -> Instant {
+        self.nodes[&node].clock.at(self.now)
     }
 
     pub(crate) fn is_alive(&self, node: PeerId, life: u64) -> bool {

@@ -285,6 +285,12 @@ impl<M: StateMachine> Peer<M> {
         self.settle(now);
     }
 
+    /// The connection by which `peer` spoke has ended.
+    pub fn on_hang_up(&mut self, peer: PeerId, now: Instant) {
+        self.rules.on_hang_up(peer, now);
+        self.settle(now);
+    }
+
     /// As [`crate::Replicated::read_vouched_with`].
     pub fn read_with(
         &mut self,
