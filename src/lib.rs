@@ -59,9 +59,9 @@ mod site;
 
 pub use node::Node;
 pub use oarlock_raft::{
-    Change, ChangeError, Cluster, Configuration, Entry, EntryId, Frozen, Index, Options, PeerId,
-    PeerStatus, Peers, Raft, ReadError, Replicated, ReplicatedOptions, RestoreError, RoleName,
-    Snapshot, StateMachine, Status, Stopped, SubmitError, Term,
+    Change, ChangeError, Cluster, Configuration, Entry, EntryId, Frozen, Index, LeaseReads,
+    Options, PeerId, PeerStatus, Peers, Raft, ReadError, Replicated, ReplicatedOptions,
+    RestoreError, RoleName, Snapshot, StateMachine, Status, Stopped, SubmitError, Term,
 };
 pub use oarlock_rpc::codec::Wire;
 pub use site::{Site, SiteListener, SiteOptions, StartError, listen};

@@ -21,6 +21,8 @@ mod error;
 mod glob;
 mod key;
 mod layers;
+#[cfg(test)]
+mod lease_tests;
 mod local;
 mod machine;
 mod marks;

@@ -76,6 +76,11 @@ impl Cluster {
         usize::try_from(leader.expect("a leader within ten seconds").0).unwrap()
     }
 
+    /// How many messages were sent so far, of any kind.
+    pub(crate) fn messages(&self) -> u64 {
+        self.network.total_count()
+    }
+
     pub(crate) fn a_follower(&self) -> usize {
         (self.leader() + 1) % self.servers.len()
     }

@@ -121,12 +121,10 @@ mod planted {
         SnapshotsLatestConfiguration,
         /// A pre-vote does not tell its candidate of a higher term.
         PreVoteHidesTerm,
-        /// A peer that hears a leader refuses pre-votes, but gives real votes.
+        /// A peer that has just heard a leader votes for another, and says that it would.
         VotesWhileItHears,
         /// A peer that restarts votes at once, though it may have just heard a leader with a lease.
         ForgetsPromiseAtStart,
-        /// Who learns of a higher term forgets that it promised not to vote.
-        PromiseEndsWithTerm,
         /// Who loses its connection to the leader forgets that it promised not to vote.
         PromiseEndsWithConnection,
         /// A leader that told another to campaign goes on reading by its lease.

@@ -61,6 +61,9 @@ pub(crate) struct Character {
     pub(crate) lease_drift_ppm: Option<u32>,
     /// Where the rates of the clocks come from.
     pub(crate) clocks: u64,
+    /// Out of a thousand times a clerk thinks of something, so many it thinks of a read at once. Where
+    /// little is written, whoever was cut off can still be elected, were it not for promises.
+    pub(crate) mostly_reads: u64,
 }
 
 impl Character {
@@ -107,10 +110,14 @@ impl Character {
             strikes: random.pick(&[0, 300, 800]),
             lease_drift_ppm: None,
             clocks: random.next(),
+            mostly_reads: 0,
         };
         if character.no_op_on_election {
             let drifts = [None, None, None, Some(0), Some(10_000), Some(300_000)];
             character.lease_drift_ppm = random.pick(&drifts);
+        }
+        if character.lease_drift_ppm.is_some() {
+            character.mostly_reads = random.pick(&[0, 900, 970]);
         }
         character
     }

@@ -96,7 +96,10 @@ impl World {
         let key = key(self.random.below(KEYS)).into();
         let number = self.next_op;
         let value = || format!("{number}.").into_bytes().into();
+        let mostly_reads = self.character.mostly_reads;
+        let reads = mostly_reads > 0 && !self.healed && self.random.chance(mostly_reads);
         let op = match self.random.below(10) {
+            _ if reads => Op::Get { key },
             0..4 if self.character.no_op_on_election => Op::Get { key },
             4..6 => Op::Put { key, value: value() },
             _ => Op::Append { key, value: value() },

@@ -128,10 +128,7 @@ impl World {
         stopped.doomed = false;
         self.note("STOP", &[node.0, how as u64], format_args!("S{node} {how:?}"));
         if !self.nodes[&node].is_dead && !self.nodes[&node].is_gone {
-            // What it may have promised just before matters most to one that is back at once.
-            let soon = self.has_leases() && self.random.chance(400);
-            let longest = if soon { 20_000 } else { 4_000_000 };
-            let pause = self.random.micros(1_000, longest);
+            let pause = self.random.micros(1_000, 4_000_000);
             self.after(pause, Event::Start { node });
         }
     }

@@ -61,7 +61,7 @@ impl World {
         let victim = self.victim();
         self.note("FAULT", &[kind as u64, victim.0], format_args!("kind {kind}, S{victim}"));
         KINDS[kind](self, victim);
-        self.hang_up(victim);
+        self.try_leases(victim);
     }
 
     /// A leader has just changed the members: it dies, or its messages stop.
@@ -103,7 +103,7 @@ impl World {
         self.after(pause, Event::Reconnect);
     }
 
-    fn isolate(&mut self, victim: PeerId) {
+    pub(crate) fn isolate(&mut self, victim: PeerId) {
         for other in self.ids() {
             self.cut.extend([(victim, other), (other, victim)]);
         }

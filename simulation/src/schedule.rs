@@ -52,6 +52,8 @@ pub(crate) enum Event {
     Fault,
     /// Something goes wrong with a leader that has just changed the members.
     Strike { victim: PeerId },
+    /// A leader that some have not heard for a while is heard by nobody any more.
+    FallSilent { leader: PeerId },
     /// A node starts, if it is down.
     Start { node: PeerId },
     /// A disk that was full no longer is.

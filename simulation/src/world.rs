@@ -189,6 +189,7 @@ impl World {
             Event::ChangeAnswered { number, answer } => self.administrator_hears(number, answer),
             Event::Fault => self.fault(),
             Event::Strike { victim } => self.strike(victim),
+            Event::FallSilent { leader } => self.fall_silent(leader),
             Event::Start { node } => self.start_node(node),
             Event::Reconnect => self.cut.clear(),
             Event::Room { node } => self.nodes[&node].disk.set_capacity(None),

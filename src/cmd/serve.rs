@@ -12,7 +12,7 @@ use crossbeam_channel::{Receiver, bounded, never, select};
 use oarlock::{Site, SiteOptions};
 use oarlock_kvserver::resp::{FrontEnd, OtherProtocol, RespListener, RespOptions};
 use oarlock_kvserver::{KvOptions, KvServer};
-use oarlock_raft::{HandOverError, PeerId};
+use oarlock_raft::{HandOverError, LeaseReads, Options, PeerId};
 use oarlock_rpc::Router;
 use oarlock_rpc::tcp::{FIRST_BYTE, ServerOptions, TcpServer};
 
@@ -62,6 +62,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "BYTES", default_value_t = 8 << 20,
           value_parser = clap::value_parser!(u64).range(64 << 10..))]
     snapshot_log_bytes: u64,
+    /// Let a leader answer reads without asking other nodes, for as long as it can tell from the clock
+    /// that no other leads. Right only if no two nodes' clocks ever drift apart by more than so many per
+    /// cent (1 is ample) and none stands still: not where machines are suspended or moved while they
+    /// run. Give it to every node or to none, and stop all of them before you change it.
+    #[arg(long, value_name = "MAX_DRIFT_PERCENT",
+          value_parser = clap::value_parser!(u32).range(0..=50))]
+    lease_reads: Option<u32>,
     /// Stop when standard input ends: whoever started this node is gone then.
     #[arg(long, hide = true)]
     stop_with_stdin: bool,
@@ -142,7 +149,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
 }
 
 fn kv_options(args: &Args, members: &BTreeMap<PeerId, Member>) -> KvOptions {
+    let lease_reads =
+        args.lease_reads.map(|percent| LeaseReads { drift_ppm_max: percent * 10_000 });
     KvOptions {
+        raft: Options { lease_reads, ..Options::default() },
         client_addrs: client_addrs(members),
         forward: true,
         snapshot_log_bytes: Some(args.snapshot_log_bytes),

@@ -98,8 +98,7 @@ impl Rules {
         // one that was cut off, or left the cluster, must not depose a leader that works. Unless
         // that leader wishes it.
         let hears = self.has_live_leader(now) || self.has_promised(now);
-        let hears = hears && (args.pre_vote || !mistake!(VotesWhileItHears));
-        let listens = args.handed_over || !hears;
+        let listens = args.handed_over || !hears || mistake!(VotesWhileItHears);
         let granted = listens && self.grants_vote(args, now);
         crate::trace!(
             self,

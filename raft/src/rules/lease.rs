@@ -43,13 +43,6 @@ impl Lease {
         Self { promised_until, given_up_in: 0 }
     }
 
-    /// The term has risen. A promise is of no term.
-    pub(super) fn on_new_term(&mut self) {
-        if mistake!(PromiseEndsWithTerm) {
-            self.promised_until = None;
-        }
-    }
-
     /// The leader's connection has ended. It may live, and count on the promise.
     pub(super) fn on_hang_up(&mut self) {
         if mistake!(PromiseEndsWithConnection) {

@@ -410,7 +410,6 @@ impl Rules {
         if term > self.current_term {
             crate::trace!(self, "TERM", "→ T{term}");
             self.heard_from_leader = None;
-            self.lease.on_new_term();
         }
         self.current_term = term;
         self.voted_for = vote;

@@ -191,17 +191,12 @@ pub(crate) const CATALOGUE: &[Planted] = &[
     },
     Planted {
         name: "VotesWhileItHears",
-        what: "a peer that hears a leader refuses pre-votes, but gives real votes",
+        what: "a peer that has just heard a leader votes for another, and says that it would",
         tests: &[],
     },
     Planted {
         name: "ForgetsPromiseAtStart",
         what: "a peer that restarts votes at once, though it may have just heard a leader with a lease",
-        tests: &[],
-    },
-    Planted {
-        name: "PromiseEndsWithTerm",
-        what: "who learns of a higher term forgets that it promised not to vote",
         tests: &[],
     },
     Planted {
