@@ -1,5 +1,4 @@
 //! Reads by lease, on whole nodes and the simulated network.
-#![expect(clippy::disallowed_methods, reason = "these tests compare what threads see of real time")]
 
 use std::time::{Duration, Instant};
 

@@ -69,7 +69,7 @@ impl LeaseReads {
     const MILLION: u32 = 1_000_000;
 
     /// As long as a follower's clock needs for `promise` at least, on the leader's.
-    pub(crate) fn lease_of(&self, promise: Duration) -> Duration {
+    pub(crate) fn lease_of(self, promise: Duration) -> Duration {
         promise * Self::MILLION.saturating_sub(self.drift_ppm_max) / Self::MILLION
     }
 }

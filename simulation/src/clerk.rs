@@ -211,6 +211,7 @@ impl World {
         let peer = &mut self.running(node).peer;
         if matches!(request.ops[..], [Op::Get { .. }]) {
             if anybody_reads {
+                peer.wake(now);
                 let answers = peer.machine().read(&request.ops);
                 said.lock().push((node, number, attempt, KvReply::Answers(answers)));
             } else {

@@ -2,6 +2,7 @@
 //! that fall silent while others are about to campaign, and invariant 42.
 
 use oarlock_raft::PeerId;
+use oarlock_raft::simulation::Peer;
 
 use crate::disk::Stop;
 use crate::invariant::Invariant;
@@ -33,9 +34,9 @@ impl World {
             return;
         }
         let peer_of = |id: PeerId| self.nodes[&id].running.as_ref().map(|running| &running.peer);
-        let leads = |id: &PeerId| peer_of(*id).is_some_and(|peer| peer.is_leader());
+        let leads = |id: &PeerId| peer_of(*id).is_some_and(Peer::is_leader);
         let leaders: Vec<PeerId> = self.nodes.keys().copied().filter(leads).collect();
-        let term_of = |id: PeerId| peer_of(id).map_or(0, |peer| peer.current_term());
+        let term_of = |id: PeerId| peer_of(id).map_or(0, Peer::current_term);
         if !leaders.contains(&id) {
             return;
         }

@@ -19,6 +19,8 @@ const ME: PeerId = PeerId(0);
 const PROMISE: Duration = Duration::from_millis(250);
 /// With clocks that drift by one per cent.
 const LEASE: Duration = Duration::from_micros(247_500);
+const LAST_OF_PROMISE: Duration = Duration::from_nanos(249_999_999);
+const LAST_OF_LEASE: Duration = Duration::from_nanos(247_499_999);
 const TRIP: Duration = Duration::from_millis(20);
 
 /// S0 among so many voters, as it starts.
@@ -110,7 +112,7 @@ fn grants(rules: &mut Rules, args: &RequestVoteArgs, now: Instant) -> bool {
 fn a_read_by_lease_waits_for_nobody_until_the_lease_runs_out() {
     let (mut rules, left) = leased(3);
     rules.take_wake();
-    let last = left + LEASE - Duration::from_nanos(1);
+    let last = left + LAST_OF_LEASE;
     let read = rules.begin_read(None, last).unwrap();
     assert_eq!((read.proof, rules.take_ready_reads()), (Proof::AtHand, Some(read)));
     let wake = rules.take_wake();
@@ -126,7 +128,7 @@ fn heartbeats_keep_it() {
         now += rules.options.heartbeat_interval;
         let sent = send(&mut rules, 1, now);
         answer(&mut rules, 1, &sent, now + TRIP);
-        assert!(rules.lease_holds(now + LEASE - Duration::from_nanos(1)));
+        assert!(rules.lease_holds(now + LAST_OF_LEASE));
     }
     assert_eq!(rules.reads.latest_round(), 0, "nobody was asked for the sake of a read");
 }
@@ -173,20 +175,20 @@ fn of_five_voters_the_older_of_two_answers_counts() {
 fn while_voters_change_a_lease_needs_both_majorities_and_later_the_new_one() {
     let (mut rules, left) = leased(5);
     let now = left + TRIP;
-    let set = |ids: &[u64]| ids.iter().copied().map(PeerId).collect::<BTreeSet<_>>();
-    rules.change_voters(set(&[1, 3, 4]), &set(&[0, 2]), now);
+    let these = |ids: &[u64]| ids.iter().copied().map(PeerId).collect::<BTreeSet<_>>();
+    rules.change_voters(these(&[1, 3, 4]), &these(&[0, 2]), now);
     assert!(!rules.lease_holds(now), "of the new ones only S1 has answered");
     write(&mut rules, now);
     let sent = send(&mut rules, 3, now);
     answer(&mut rules, 3, &sent, now + TRIP);
-    assert!(rules.lease_holds(left + LEASE - TRIP) && !rules.lease_holds(left + LEASE));
+    assert!(rules.lease_holds(left + LAST_OF_LEASE) && !rules.lease_holds(left + LEASE));
     // Both have the joint configuration now, which is committed: so the new one is in force, in which
     // this leader is not.
     let now = left + rules.options.heartbeat_interval;
     let sent = send(&mut rules, 1, now);
     answer(&mut rules, 1, &sent, now);
     assert_eq!(rules.configuration().to_string(), "{1,3,4}");
-    assert!(rules.is_leader() && rules.lease_holds(left + TRIP + LEASE - TRIP / 2));
+    assert!(rules.is_leader() && rules.lease_holds(left + TRIP + LAST_OF_LEASE));
     assert!(!rules.lease_holds(left + TRIP + LEASE), "its own word counts for nothing");
 }
 
@@ -223,7 +225,7 @@ fn who_heard_a_leader_votes_for_nobody_in_any_term_and_does_not_campaign() {
     let reply = RequestVoteReply { term: 7, vote_granted: false, candidate_retired: false };
     rules.on_vote_reply(PeerId(2), &asks(true, false, 1), &reply, heard);
     assert_eq!(rules.current_term(), 7);
-    let last = heard + PROMISE - Duration::from_nanos(1);
+    let last = heard + LAST_OF_PROMISE;
     for args in [asks(true, false, 9), asks(false, false, 9)] {
         assert!(!grants(&mut rules, &args, last), "{args:?}");
     }
@@ -238,7 +240,7 @@ fn a_connection_that_ends_ends_no_promise() {
     let heard = start + PROMISE * 2;
     drop(rules.handle_append_entries(heartbeat(1), heard));
     rules.on_hang_up(PeerId(1), heard + TRIP);
-    let last = heard + PROMISE - Duration::from_nanos(1);
+    let last = heard + LAST_OF_PROMISE;
     assert!(!grants(&mut rules, &asks(true, false, 2), last));
     assert!(!matches!(rules.election_due(last), Due::Now(_)));
     let soon = heard + PROMISE + rules.options.heartbeat_interval;
@@ -248,7 +250,7 @@ fn a_connection_that_ends_ends_no_promise() {
 #[test]
 fn who_starts_keeps_the_promises_it_may_have_made_before() {
     let (mut rules, start) = started(3, Some(LeaseReads::default()));
-    let last = start + PROMISE - Duration::from_nanos(1);
+    let last = start + LAST_OF_PROMISE;
     for pre_vote in [true, false] {
         assert!(!grants(&mut rules, &asks(pre_vote, false, 1), last));
     }
