@@ -119,7 +119,7 @@ impl Spares {
     /// Asks for `count` spares, those that are ready or on their way included. Does not wait.
     pub(crate) fn prepare(&mut self, count: usize) {
         assert!(count <= SPARES_MAX, "{count} spares are more than anyone keeps");
-        let is_new = {
+        let (is_new, is_missing) = {
             let mut state = self.shared.state.lock();
             let missing = count.saturating_sub(state.count());
             state.wanted = count;
@@ -127,13 +127,13 @@ impl Spares {
             if is_new {
                 state.missing = missing;
             }
-            is_new
+            (is_new, state.missing > 0)
         };
-        if !is_new {
-            return;
+        if is_new {
+            self.shared.changed.notify_all();
         }
-        self.shared.changed.notify_all();
-        if self.thread.is_none() {
+        // Not only for what is new: those that were given back may have been lent since.
+        if is_missing && self.thread.is_none() {
             let shared = Arc::clone(&self.shared);
             let thread = thread::Builder::new().name("oarlock-spare".to_owned());
             match thread.spawn(move || shared.run()) {

@@ -107,6 +107,23 @@ fn when_space_is_scarce_nothing_is_kept_to_be_used_again() {
     assert_eq!(spares.take().unwrap().name, "used-3.tmp");
 }
 
+/// Nothing was ever made: what is there was given back. Once it is lent there is none, until the
+/// thread that is begun for it has made one.
+#[test]
+fn what_was_given_and_lent_is_made_when_it_is_asked_for() {
+    let fs = SimFs::new();
+    let files = Arc::new(Files::new(Arc::new(fs.clone()), Path::new(DIR)));
+    files.open("used-1.tmp", OpenMode::Create).unwrap().write_at(&[7; 8192], 0).unwrap();
+    let mut spares = Spares::new(Arc::clone(&files), 8192);
+    spares.give("used-1.tmp".to_owned(), SectorSums::of_zeros(8192));
+    spares.prepare(1);
+    drop(spares.lender().lend());
+    assert!(spares.is_short() && fs.used_bytes() == 0);
+    spares.prepare(1);
+    wait_until("a spare", || !spares.is_short());
+    assert!(spares.take().is_some());
+}
+
 #[test]
 fn a_crash_with_the_thread_at_work_leaves_the_old_state_or_the_new() {
     let mut random = fastrand::Rng::with_seed(11);
