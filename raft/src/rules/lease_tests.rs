@@ -12,7 +12,8 @@ use crate::message::{
     TimeoutNowArgs,
 };
 use crate::options::LeaseReads;
-use crate::rules::{Due, Proof, Reach, Send, SentAppend, Written};
+use crate::rules::elected::{elect, write};
+use crate::rules::{Due, Proof, Send, SentAppend};
 use crate::types::{EntryId, PeerId};
 
 const ME: PeerId = PeerId(0);
@@ -34,25 +35,8 @@ fn started(voters: u64, lease_reads: Option<LeaseReads>) -> (Rules, Instant) {
 /// The same, just elected in term 1.
 fn leader_of(voters: u64) -> (Rules, Instant) {
     let (mut rules, _) = started(voters, Some(LeaseReads::default()));
-    let now = rules.election_deadline;
-    for _pre_vote_and_vote in 0..2 {
-        let Due::Now(round) = rules.election_due(now) else { panic!("no round of votes") };
-        let args = round.value.args;
-        let term = args.term - u64::from(args.pre_vote);
-        let reply = RequestVoteReply { term, vote_granted: true, candidate_retired: false };
-        rules.on_own_vote(&args, now);
-        (1..voters).for_each(|other| rules.on_vote_reply(PeerId(other), &args, &reply, now));
-    }
-    assert!(rules.is_leader());
+    let now = elect(&mut rules, voters);
     (rules, now)
-}
-
-/// Everything queued gets onto S0's disk.
-fn write(rules: &mut Rules, now: Instant) {
-    while let Due::Now(work) = rules.writes_due(now) {
-        let written = Written { reach: Reach::All, snapshot: None, has_room: true };
-        rules.on_written(work.through, written, now);
-    }
 }
 
 /// A message leaves for `peer`.

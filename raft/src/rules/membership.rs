@@ -224,7 +224,8 @@ mod tests {
     use super::*;
     use crate::message::{AppendEntriesArgs, RequestVoteArgs, RequestVoteReply};
     use crate::options::Options;
-    use crate::rules::{Due, Reach, Send, SentAppend, Written};
+    use crate::rules::elected::write;
+    use crate::rules::{Due, Send, SentAppend};
     use crate::types::{Entry, Index, Term};
 
     /// S1 of four, as it starts.
@@ -254,14 +255,6 @@ mod tests {
         }
         assert!(rules.is_leader());
         (rules, now)
-    }
-
-    /// Everything queued gets onto S1's disk.
-    fn write(rules: &mut Rules, now: Instant) {
-        while let Due::Now(work) = rules.writes_due(now) {
-            let written = Written { reach: Reach::All, snapshot: None, has_room: true };
-            rules.on_written(work.through, written, now);
-        }
     }
 
     /// `peer` has everything, and says so.

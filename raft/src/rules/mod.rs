@@ -16,6 +16,8 @@
 mod apply;
 mod commit;
 mod configurations;
+#[cfg(test)]
+mod elected;
 mod election;
 mod gather;
 mod hand_over;

@@ -219,9 +219,10 @@ mod tests {
 
     use super::*;
     use crate::configuration::Configuration;
-    use crate::message::{AppendEntriesReply, AppendOutcome, RequestVoteReply};
+    use crate::message::{AppendEntriesReply, AppendOutcome};
     use crate::options::Options;
-    use crate::rules::{Due, Reach, Send, Written};
+    use crate::rules::elected::{elect, write};
+    use crate::rules::{Due, Send};
 
     const OTHER: PeerId = PeerId(1);
 
@@ -233,25 +234,13 @@ mod tests {
         let mut rules =
             Rules::recovered(PeerId(0), configuration, Recovered::default(), options, start)
                 .unwrap();
-        let now = rules.election_deadline;
-        for _pre_vote_and_vote in 0..2 {
-            let Due::Now(round) = rules.election_due(now) else { panic!("no round of votes") };
-            let args = round.value.args;
-            let term = args.term - u64::from(args.pre_vote);
-            let reply = RequestVoteReply { term, vote_granted: true, candidate_retired: false };
-            rules.on_own_vote(&args, now);
-            (1..voters).for_each(|other| rules.on_vote_reply(PeerId(other), &args, &reply, now));
-        }
-        assert!(rules.is_leader());
+        let now = elect(&mut rules, voters);
         (rules, now)
     }
 
     /// Its first entry is on its disk and that of `OTHER`, committed, and applied.
     fn commit(rules: &mut Rules, now: Instant) {
-        while let Due::Now(work) = rules.writes_due(now) {
-            let written = Written { reach: Reach::All, snapshot: None, has_room: true };
-            rules.on_written(work.through, written, now);
-        }
+        write(rules, now);
         let Due::Now(Send::Append { sent, .. }) = rules.replication_due(OTHER, now) else {
             panic!("nothing to send")
         };
