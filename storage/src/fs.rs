@@ -7,6 +7,7 @@ mod real;
 #[cfg(any(test, feature = "simulation"))]
 pub(crate) mod sim;
 mod uncached;
+mod write_buffer;
 
 use std::any::Any;
 use std::io::{self, IoSlice};

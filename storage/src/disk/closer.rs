@@ -63,7 +63,7 @@ mod tests {
     #[test]
     fn what_is_closed_aside_is_closed_before_the_end() {
         let dir = tempfile::tempdir().unwrap();
-        let files = Files::new(Arc::new(RealFs), dir.path());
+        let files = Files::new(Arc::new(RealFs::default()), dir.path());
         let mut closer = Closer::default();
         for len in [1, CLOSED_HERE_MAX + 1] {
             let file = files.open("f", OpenMode::Create).unwrap();

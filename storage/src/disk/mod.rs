@@ -109,7 +109,7 @@ impl DiskPersister {
     /// has been changed. [`StorageError::InUse`] if anyone has it open, [`StorageError::Foreign`] if
     /// it belongs to someone else.
     pub fn open(dir: &Path, options: DiskOptions) -> Result<Self, StorageError> {
-        Self::open_on(Arc::new(RealFs), dir, &options)
+        Self::open_on(Arc::new(RealFs::default()), dir, &options)
     }
 
     /// [`open`](Self::open), on a disk whose power can be cut: what was not synced is lost then.
@@ -143,7 +143,7 @@ impl DiskPersister {
 
     /// Whose directory `dir` is, without opening it; `None` if nobody's yet.
     pub fn read_identity(dir: &Path) -> Result<Option<Identity>, StorageError> {
-        directory::read_identity(&Files::new(Arc::new(RealFs), dir))
+        directory::read_identity(&Files::new(Arc::new(RealFs::default()), dir))
     }
 
     /// Whose directory this is.

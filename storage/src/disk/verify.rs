@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn what_is_wrong_first_is_found_on_one_thread_and_on_two() {
         let dir = tempfile::tempdir().unwrap();
-        let files = Files::new(Arc::new(RealFs), dir.path());
+        let files = Files::new(Arc::new(RealFs::default()), dir.path());
         for len in [3 * CHUNK_BYTES + 7, THREADED_BYTES_MIN as usize + (5 << 20) + 7] {
             let mut content: Vec<u8> = (0..len).map(|at| (at % 251) as u8).collect();
             let crcs: Vec<u8> = content

@@ -68,7 +68,7 @@ impl Noted {
             OpenMode::CreateLog => OpenMode::Create,
             other => other,
         };
-        let file = RealFs.open(path, mode)?;
+        let file = RealFs::default().open(path, mode)?;
         let is_written = mode != OpenMode::Read;
         let undo = is_written.then(|| OpenOptions::new().write(true).open(path)).transpose()?;
         Ok(Arc::new(Self { file, undo, overwritten: Mutex::default() }))
@@ -160,7 +160,7 @@ impl Notes {
 impl Fs for ForgetfulFs {
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
         self.0.lock().check()?;
-        RealFs.create_dir(dir)
+        RealFs::default().create_dir(dir)
     }
 
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn FsFile>> {
@@ -192,7 +192,7 @@ impl Fs for ForgetfulFs {
         let mut notes = self.0.lock();
         notes.check()?;
         let replaced = notes.keep(to)?;
-        RealFs.rename(from, to)?;
+        RealFs::default().rename(from, to)?;
         if let Some(noted) = notes.files.remove(from) {
             notes.files.insert(to.to_owned(), noted);
         }
@@ -208,21 +208,21 @@ impl Fs for ForgetfulFs {
         let mut notes = self.0.lock();
         notes.check()?;
         let kept = notes.keep(path)?.ok_or(io::ErrorKind::NotFound)?;
-        RealFs.unlink(path)?;
+        RealFs::default().unlink(path)?;
         notes.names.push(NameChange::Removed { path: path.to_owned(), kept });
         Ok(())
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         self.0.lock().check()?;
-        let names = RealFs.list(dir)?;
+        let names = RealFs::default().list(dir)?;
         Ok(names.into_iter().filter(|name| !name.contains(REMOVED)).collect())
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut notes = self.0.lock();
         notes.check()?;
-        RealFs.sync_dir(dir)?;
+        RealFs::default().sync_dir(dir)?;
         let (settled, left) =
             mem::take(&mut notes.names).into_iter().partition(|change| change.is_in(dir));
         notes.names = left;
@@ -232,12 +232,12 @@ impl Fs for ForgetfulFs {
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn LockGuard>> {
         self.0.lock().check()?;
-        RealFs.lock(path)
+        RealFs::default().lock(path)
     }
 
     fn lock_to_read(&self, path: &Path) -> io::Result<Option<Box<dyn LockGuard>>> {
         self.0.lock().check()?;
-        RealFs.lock_to_read(path)
+        RealFs::default().lock_to_read(path)
     }
 }
 
@@ -357,7 +357,7 @@ mod tests {
         disk.unlink(&c).unwrap();
         assert_eq!(disk.list(dir.path()).unwrap(), ["b"]);
         power.forget().unwrap();
-        let left = RealFs.list(dir.path()).unwrap();
+        let left = RealFs::default().list(dir.path()).unwrap();
         assert_eq!(left, ["b", "c"]);
         assert_eq!((read(&b), read(&c)), ("b".to_owned(), "c".to_owned()));
     }

@@ -7,12 +7,17 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::uncached::Uncached;
+use super::write_buffer::WriteBuffers;
 use super::{Fs, FsFile, LockGuard, OpenMode};
 use crate::SnapshotBytes;
 use crate::disk::mmap;
 
 /// The operating system's file system.
-pub(crate) struct RealFs;
+#[derive(Clone, Default)]
+pub(crate) struct RealFs {
+    /// Memory that logs are written from.
+    buffers: Arc<WriteBuffers>,
+}
 
 impl Fs for RealFs {
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
@@ -44,7 +49,7 @@ impl Fs for RealFs {
         }
         let file = options.open(path)?;
         let is_log = matches!(mode, OpenMode::WriteLog | OpenMode::CreateLog);
-        let uncached = if is_log { Uncached::open(path) } else { None };
+        let uncached = if is_log { Uncached::open(path, &self.buffers) } else { None };
         Ok(Arc::new(RealFile { file, uncached }))
     }
 
@@ -171,7 +176,7 @@ mod tests {
     #[test]
     fn pieces_are_written_behind_each_other_however_many_there_are() {
         let dir = tempfile::tempdir().unwrap();
-        let file = RealFs.open(&dir.path().join("f"), OpenMode::Create).unwrap();
+        let file = RealFs::default().open(&dir.path().join("f"), OpenMode::Create).unwrap();
         // More than the system takes with one call.
         let pieces: Vec<Vec<u8>> = (0..3000_usize).map(|i| vec![i as u8; i % 7]).collect();
         let mut slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();

@@ -35,7 +35,7 @@ struct Reading {
 
 impl Reading {
     fn begin(dir: &Path) -> Result<Self, StorageError> {
-        Self::begin_on(Arc::new(RealFs), dir)
+        Self::begin_on(Arc::new(RealFs::default()), dir)
     }
 
     fn begin_on(fs: Arc<dyn Fs>, dir: &Path) -> Result<Self, StorageError> {

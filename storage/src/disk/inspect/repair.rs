@@ -44,7 +44,7 @@ pub struct Repaired {
 /// nothing in it can be saved: then start a new node with an empty directory.
 pub fn repair(dir: &Path, new_node_id: u64) -> Result<Repaired, StorageError> {
     let options = DiskOptions { prepare_spares: false, ..DiskOptions::new(new_node_id) };
-    repair_on(&(Arc::new(RealFs) as Arc<dyn Fs>), dir, &options)
+    repair_on(&(Arc::new(RealFs::default()) as Arc<dyn Fs>), dir, &options)
 }
 
 /// [`repair`], on any file system, for the node that `options` names.

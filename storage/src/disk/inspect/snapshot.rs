@@ -33,7 +33,7 @@ pub struct SnapshotReport {
 pub fn inspect_snapshot(path: &Path) -> Result<SnapshotReport, StorageError> {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
-    let files = Files::new(Arc::new(RealFs), dir.unwrap_or_else(|| Path::new(".")));
+    let files = Files::new(Arc::new(RealFs::default()), dir.unwrap_or_else(|| Path::new(".")));
     look_at(&files, &name.unwrap_or_default())
 }
 
