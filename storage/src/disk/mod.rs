@@ -5,7 +5,6 @@
 //! term or vote costs a second sync, of its second copy. The log is the truth; a snapshot counts
 //! only once a batch in the log says so.
 
-mod closer;
 mod directory;
 mod files;
 mod format;
@@ -15,6 +14,7 @@ mod log_reader;
 pub(crate) mod mmap;
 mod progress;
 mod recovery;
+mod remover;
 mod replay;
 mod scan;
 mod segment;
@@ -37,10 +37,10 @@ pub use format::Identity;
 use crate::fs::{Fs, RealFs};
 use crate::log_shape::LogShape;
 use crate::{Batch, Persister, Recovered, Snapshot, SnapshotStage, StagedSnapshot, StorageError};
-use closer::Closer;
 use files::Files;
 use format::{Changes, Mark, StateCopy, extent_of};
 use lock_file::LockFile;
+use remover::Remover;
 use snapshot::DiskStage;
 use vote::VoteFile;
 use wal::Wal;
@@ -94,9 +94,9 @@ pub struct DiskPersister {
     current_is_damaged: bool,
     recovered: Option<Recovered>,
     failure: Option<String>,
-    /// Where threads may work ahead, old snapshots are closed by one as well. Above the lock, which so is
-    /// given back when nothing is left to close.
-    closer: Option<Closer>,
+    /// Where threads may work ahead, old snapshots are removed by one as well. Above the lock, which so is
+    /// given back when nothing is left to remove.
+    remover: Option<Remover>,
     _lock: LockFile,
 }
 
@@ -212,28 +212,19 @@ impl DiskPersister {
         Ok(())
     }
 
-    /// Removes the name of a snapshot at once; what is behind it may go a moment later, unless somebody
-    /// is short of its room.
-    fn remove_snapshot(&mut self, name: &str) -> Result<(), StorageError> {
-        let has_room = self.has_room();
-        let Some(closer) = self.closer.as_mut().filter(|_| has_room) else {
-            return self.files.unlink(name);
-        };
-        // Opened only to be closed aside: where that fails, for want of descriptors say, it is not needed.
-        let file = self.files.open_existing(name).ok().flatten();
-        self.files.unlink(name)?;
-        if let Some(file) = file {
-            closer.close(file);
-        }
-        Ok(())
-    }
-
     /// Removes segments and snapshots that nothing needs any more, and `stragglers` among them.
+    ///
+    /// Snapshots may go a moment later, unless somebody is short of their room. That they and the
+    /// segments are gone is durable when the directory is synced for something else.
     fn remove_obsolete(&mut self, stragglers: &[u64]) -> Result<(), StorageError> {
-        let mut removed = self.wal.purge(self.state.floor())?;
+        let has_room = self.has_room();
+        self.wal.purge(self.state.floor())?;
         for number in stragglers {
             self.files.unlink(&segment::name(*number))?;
-            removed = true;
+        }
+        let mut aside = self.remover.as_mut();
+        if !has_room && let Some(remover) = aside.take() {
+            remover.wait();
         }
         let kept: BTreeSet<String> = [self.state.current, self.state.previous]
             .iter()
@@ -241,14 +232,13 @@ impl DiskPersister {
             .map(|reference| snapshot::name(reference.last_included))
             .collect();
         for name in self.files.list()? {
-            if snapshot::id_of(&name).is_some() && !kept.contains(&name) {
-                self.remove_snapshot(&name)?;
-                removed = true;
+            if snapshot::id_of(&name).is_none() || kept.contains(&name) {
+                continue;
             }
-        }
-        if removed {
-            self.files.sync_dir()?;
-            self.wal.purge_is_durable();
+            match &mut aside {
+                Some(remover) => remover.remove(name),
+                None => self.files.unlink(&name)?,
+            }
         }
         Ok(())
     }
@@ -294,6 +284,7 @@ impl Persister for DiskPersister {
         self.have_room(batch)?;
         self.latched(|this| {
             let (snapshot, reference) = snapshot::publish(&this.files, staged, resets_log)?;
+            this.wal.names_are_durable();
             let replaces_damaged = this.current_is_damaged;
             this.write(batch, Some(Mark { snapshot: reference, replaces_damaged }))?;
             this.current_is_damaged = false;

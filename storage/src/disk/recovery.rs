@@ -4,7 +4,6 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::closer::Closer;
 use super::directory::{self, ASIDE_SUFFIX};
 use super::files::Files;
 use super::format::{
@@ -13,6 +12,7 @@ use super::format::{
 };
 use super::lock_file::LockFile;
 use super::log_reader::{self, ClosedSegment, LastSegment, Log};
+use super::remover::Remover;
 use super::replay::Replay;
 use super::segment::{self, Segment, zero};
 use super::vote::{self, VoteFile};
@@ -45,6 +45,7 @@ pub(crate) fn open(
             lender: wal.lender(),
             map: options.map_files,
         }),
+        remover: options.prepare_spares.then(|| Remover::new(Arc::clone(&files))),
         files,
         identity,
         state: log.replay.state,
@@ -54,7 +55,6 @@ pub(crate) fn open(
         current_is_damaged,
         recovered: Some(recovered),
         failure: None,
-        closer: options.prepare_spares.then(Closer::default),
         _lock: lock,
     };
     persister.remove_obsolete(&log.stragglers)?;

@@ -10,6 +10,7 @@
 //! system does not have already, and no write but that of the sums of what they hold.
 
 use std::collections::VecDeque;
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -25,8 +26,11 @@ use crate::StorageError;
 /// How many are kept ready for a log that grows.
 pub(crate) const SPARES_MAX: usize = 2;
 
-/// How many segments that the log has done with are kept to be used again.
-const USED_MAX: usize = 4;
+/// How many segments that the log has done with are kept to be used again: as many as it just had, since
+/// it will have as many again, but so many in any case,
+const USED_MIN: usize = 4;
+/// and no more than so many.
+const USED_MAX: usize = 32;
 
 /// How long after a failure for want of space the next try is made.
 const RETRY_AFTER: Duration = Duration::from_millis(if cfg!(test) { 5 } else { 500 });
@@ -62,6 +66,8 @@ struct State {
     ready: VecDeque<Blank>,
     /// Those that the log has done with, oldest first: as good as made.
     used: VecDeque<Blank>,
+    /// The same, which a crash may still bring back under their old names: not to be written to.
+    promised: Vec<(String, SectorSums)>,
     /// How many were asked for last.
     wanted: usize,
     /// How many are still to be made, the one in the making included.
@@ -178,25 +184,34 @@ impl Spares {
         self.shared.state.lock().kept = count;
     }
 
-    /// How many files that nobody needs any more are welcome. None while there is little space:
-    /// then it is to be had by removing them.
-    pub(crate) fn used_wanted(&self) -> usize {
+    /// How many files that nobody needs any more are welcome, when the log has done with `had` of them.
+    /// None while there is little space: then it is to be had by removing them.
+    pub(crate) fn used_wanted(&self, had: usize) -> usize {
         let state = self.shared.state.lock();
         let is_scarce = state.short.is_some() || state.loans > 0 || state.is_over;
-        if is_scarce { 0 } else { USED_MAX.saturating_sub(state.used.len()) }
+        let there = state.used.len() + state.promised.len();
+        if is_scarce { 0 } else { had.clamp(USED_MIN, USED_MAX).saturating_sub(there) }
     }
 
-    /// Takes over a file of a spare's length, called `name`, that holds what `sums` says, and will be
-    /// overwritten: that it has no other name must be durable.
-    pub(crate) fn give(&self, name: String, sums: SectorSums) {
+    /// Takes over a file of a spare's length, now called `name`, that holds what `sums` says. It is
+    /// overwritten only after [`settle`](Self::settle).
+    pub(crate) fn promise(&self, name: String, sums: SectorSums) {
+        self.shared.state.lock().promised.push((name, sums));
+    }
+
+    /// That the files which were promised have no other name is durable.
+    pub(crate) fn settle(&self) {
         let shared = &self.shared;
-        let used = Blank::used(&shared.files, name.clone(), shared.file_bytes, sums);
-        let mut state = shared.state.lock();
-        match used {
-            Ok(used) if state.loans == 0 => state.used.push_back(used),
-            unwanted => {
-                drop((state, unwanted));
-                shared.remove(&name);
+        let promised = mem::take(&mut shared.state.lock().promised);
+        for (name, sums) in promised {
+            let used = Blank::used(&shared.files, name.clone(), shared.file_bytes, sums);
+            let mut state = shared.state.lock();
+            match used {
+                Ok(used) if state.loans == 0 => state.used.push_back(used),
+                unwanted => {
+                    drop((state, unwanted));
+                    shared.remove(&name);
+                }
             }
         }
     }
@@ -231,7 +246,7 @@ impl Lender {
     /// on until one is ready again, the log counts as short of space.
     pub(crate) fn lend(&self) -> Loan {
         let shared = &self.0;
-        let lent = {
+        let (lent, promised) = {
             let mut state = shared.state.lock();
             state.loans += 1;
             shared.give_way.store(true, Ordering::Relaxed);
@@ -242,8 +257,11 @@ impl Lender {
             }
             // It may have been as good as made, and is ready now.
             lent.extend(state.give_up());
-            lent
+            (lent, mem::take(&mut state.promised))
         };
+        for (name, _) in promised {
+            shared.remove(&name);
+        }
         for Blank { name, file, .. } in lent {
             // The space is free when nobody has the file open any more.
             drop(file);

@@ -45,8 +45,6 @@ pub(crate) struct Wal {
     active: Segment,
     /// A file for the next segment, once one is needed.
     next: Option<Blank>,
-    /// What segments that were removed are called until the removal is durable, and what they hold.
-    purged: Vec<(String, SectorSums)>,
     buffer: Vec<u8>,
 }
 
@@ -67,7 +65,6 @@ impl Wal {
             closed,
             active,
             next: None,
-            purged: Vec::new(),
             buffer: Vec::new(),
         };
         wal.prepare_ahead();
@@ -185,6 +182,7 @@ impl Wal {
             state: *state,
         };
         let new = Segment::make(&self.files, blank, head)?;
+        self.names_are_durable();
         self.active.seal()?;
         let old = std::mem::replace(&mut self.active, new);
         self.closed.push_back(Closed {
@@ -236,37 +234,33 @@ impl Wal {
         })
     }
 
-    /// Removes the oldest segments as long as the log up to `floor` covers what is in them. Their
-    /// names are gone for good after the next sync of the directory, of which
-    /// [`purge_is_durable`](Self::purge_is_durable) is to be told. Returns whether any were.
+    /// Removes the oldest segments as long as the log up to `floor` covers what is in them. Files that
+    /// are to be used again may be once [`names_are_durable`](Self::names_are_durable).
     ///
     /// Oldest first and one by one: should a crash undo some of the removals, what is left of the
     /// old segments is recognised as no longer needed.
-    pub(crate) fn purge(&mut self, floor: u64) -> Result<bool, StorageError> {
-        let mut wanted = self.spares.used_wanted();
-        let mut purged = false;
-        while self.closed.front().is_some_and(|oldest| oldest.last_index <= floor) {
-            let oldest = self.closed.pop_front().expect("it was just looked at");
+    pub(crate) fn purge(&mut self, floor: u64) -> Result<(), StorageError> {
+        let count = self.closed.partition_point(|closed| closed.last_index <= floor);
+        let mut wanted = self.spares.used_wanted(count);
+        for oldest in self.closed.drain(..count) {
             let name = segment::name(oldest.number);
             match oldest.sums {
                 Some(sums) if wanted > 0 => {
                     let used = format!("used-{}.tmp", oldest.number);
                     self.files.rename(&name, &used)?;
-                    self.purged.push((used, sums));
+                    self.spares.promise(used, sums);
                     wanted -= 1;
                 }
                 _ => self.files.unlink(&name)?,
             }
-            purged = true;
         }
-        Ok(purged)
+        Ok(())
     }
 
-    /// No crash brings back the names of what was purged: only now may the files be overwritten.
-    pub(crate) fn purge_is_durable(&mut self) {
-        for (name, sums) in self.purged.drain(..) {
-            self.spares.give(name, sums);
-        }
+    /// The directory was synced: no crash brings back the names of what was purged, and only now may
+    /// the files be overwritten.
+    pub(crate) fn names_are_durable(&self) {
+        self.spares.settle();
     }
 }
 

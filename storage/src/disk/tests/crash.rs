@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -10,8 +11,9 @@ use parking_lot::Mutex;
 
 use super::damage::reference::stands_on_used;
 use super::workload::{Model, Progress, Step, perform, random_steps, rounds, run};
-use super::{open, open_with, options};
+use super::{DIR, open, open_with, options};
 use crate::disk::{DiskOptions, DiskPersister};
+use crate::fs::Fs as _;
 use crate::fs::sim::{Fault, SimFs};
 use crate::{Batch, Entry, EntryId, Persister};
 
@@ -289,6 +291,8 @@ fn on_used(fs: &SimFs, options: &DiskOptions, fill: u8) -> (DiskPersister, Model
     let mut model = Model::default();
     loop {
         if model.entries.len() == 1 && ends_on_used(fs) {
+            // What the last snapshot removed, no crash brings back: the next segment would see to it.
+            fs.sync_dir(Path::new(DIR)).unwrap();
             return (persister, model);
         }
         let next = model.last().index + 1;

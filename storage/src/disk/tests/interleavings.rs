@@ -94,7 +94,8 @@ fn given_while_lent() {
     file.write_at(&[1; FILE_BYTES as usize], 0).expect("room");
     let lender = spares.lender();
     let borrower = thread::spawn(move || drop(lender.lend()));
-    spares.give("used-1.tmp".to_owned(), SectorSums::of_zeros(FILE_BYTES));
+    spares.promise("used-1.tmp".to_owned(), SectorSums::of_zeros(FILE_BYTES));
+    spares.settle();
     borrower.join().expect("a borrower");
     let left = if spares.take().is_some() { FILE_BYTES } else { 0 };
     assert_eq!(fs.used_bytes() as u64, left);

@@ -88,7 +88,7 @@ fn steps(ground: Ground) -> Vec<Step> {
         if index % 4 == 0 {
             steps.push(Step::Persist(vote(index)));
         }
-        if ground == Ground::Used && index % 3 == 0 && index + 2 < LAST {
+        if ground == Ground::Used && index % 2 == 0 && index + 3 < LAST {
             steps.push(snapshot(index));
         }
     }
