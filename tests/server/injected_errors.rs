@@ -83,6 +83,7 @@ fn files(dir: &Path) -> Vec<String> {
         ["LOCK", "IDENTITY", "IDENTITY.tmp", "VOTE", "VOTE.tmp"].map(str::to_owned).to_vec();
     for number in 1..=400 {
         names.extend([format!("wal-{number:020}.log"), format!("wal-{number:020}.log.tmp")]);
+        names.push(format!("used-{number}.tmp"));
     }
     names.extend((1..=60).map(|number| format!("spare-{number}.tmp")));
     let paths = names.iter().map(|name| dir.join(name)).chain([dir.to_owned()]);
