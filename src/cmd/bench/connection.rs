@@ -84,6 +84,13 @@ impl Connection {
         Ok(false)
     }
 
+    /// Takes leave, as far as there is room for that: nobody waits for the answer.
+    pub(super) fn say_goodbye(&mut self) {
+        self.protocol.goodbye(&mut self.output);
+        // A connection that is lost is as good.
+        _ = self.send();
+    }
+
     /// Takes what has come, once.
     pub(super) fn receive(&mut self) -> io::Result<()> {
         self.input.copy_within(self.understood..self.received, 0);

@@ -105,12 +105,19 @@ pub(super) fn run(plan: &Plan, workload: Workload) -> anyhow::Result<Outcome> {
     };
     for client in 0..plan.clients {
         driver.clients.push(None);
-        driver.connect(client).with_context(|| {
-            format!("cannot connect to {}; is a node running there?", driver.addr_of(client))
-        })?;
+        let addr = driver.addr_of(client);
+        let connected = driver.connect(client);
+        connected.with_context(|| format!("cannot connect to {addr}; is a node running there?"))?;
     }
-    driver.fill()?;
+    if driver.to_fill.is_some() {
+        driver.fill()?;
+        // Whoever measures what the nodes take begins here.
+        eprintln!("{} keys are written", driver.workload.keys());
+    }
     driver.measure()?;
+    for connection in driver.clients.iter_mut().flatten() {
+        connection.say_goodbye();
+    }
     Ok(driver.outcome)
 }
 
@@ -139,6 +146,8 @@ impl Driver<'_> {
         self.ask_more();
         while self.to_fill.is_some() {
             self.turn(deadline)?;
+            let errors = &self.outcome.errors;
+            ensure!(errors.is_empty(), "keys were not written: {errors:?}");
             ensure!(Instant::now() < deadline, "the keys were not written within {FILL_MAX:?}");
             let all_asked = self.to_fill.as_ref().is_some_and(std::ops::Range::is_empty);
             let nothing_open = self.clients.iter().flatten().all(|c| c.pending.is_empty());
@@ -146,7 +155,6 @@ impl Driver<'_> {
                 self.to_fill = None;
             }
         }
-        ensure!(self.outcome.errors.is_empty(), "keys were not written: {:?}", self.outcome.errors);
         Ok(())
     }
 
@@ -318,7 +326,7 @@ impl Driver<'_> {
     /// Has one client ask as much as it may.
     fn refill(&mut self, client: usize) {
         let now = Instant::now();
-        let fills_many = self.to_fill.is_some() && self.plan.speak.answers_in_order();
+        let fills_many = self.to_fill.is_some() && self.plan.speak.takes_pipelines();
         let pipeline = if fills_many { FILL_PIPELINE } else { self.plan.pipeline };
         loop {
             let Some(connection) = &self.clients[client] else { return };
