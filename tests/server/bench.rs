@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
 use crate::processes::{Nodes, run_err, run_ok};
@@ -84,6 +84,8 @@ fn a_store_that_forgets_is_found_out() {
 struct Znodes {
     values: Mutex<HashMap<Vec<u8>, Vec<u8>>>,
     sessions_closed: AtomicUsize,
+    /// Whether a request was left until somebody asked something else.
+    has_forgotten: AtomicBool,
 }
 
 impl Znodes {
@@ -95,8 +97,14 @@ impl Znodes {
         loop {
             let request = read(&mut stream)?;
             let (xid, kind) = (&request[..4], i32::from_be_bytes(four(&request[4..])));
+            if kind == 5 && !self.has_forgotten.swap(true, SeqCst) {
+                let reminder = read(&mut stream)?;
+                assert_eq!(reminder, [0xff, 0xff, 0xff, 0xfe, 0, 0, 0, 11]);
+                write(&mut stream, &[&reminder[..4], &[0; 12]].concat())?;
+            }
             let mut fields = &request[8..];
             let (code, body) = match kind {
+                11 => (0, Vec::new()),
                 -11 => {
                     self.sessions_closed.fetch_add(1, SeqCst);
                     return Ok(());
@@ -160,8 +168,8 @@ fn field<'a>(fields: &mut &'a [u8]) -> &'a [u8] {
     field
 }
 
-/// Against a store that creates by one request and changes by another, and keeps its sessions until they
-/// are closed.
+/// Against a store that creates by one request and changes by another, keeps its sessions until they are
+/// closed, and forgets a request until it is reminded.
 #[test]
 fn znodes_are_there_before_puts_are_measured_and_sessions_are_closed() {
     const CLIENTS: usize = 3;

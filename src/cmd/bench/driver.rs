@@ -21,6 +21,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const RECONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long a client waits before it connects again.
 const RECONNECT_AFTER: Duration = Duration::from_millis(10);
+/// How long an answer takes before the node is reminded, and how often it is.
+const REMIND_AFTER: Duration = Duration::from_millis(100);
 /// How long answers are waited for at the end.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 /// How long filling may take, and how many keys are under way on each connection.
@@ -64,6 +66,8 @@ struct Driver<'a> {
     connects: usize,
     /// Keys that are still to be filled.
     to_fill: Option<std::ops::Range<usize>>,
+    /// When nodes are to be reminded next.
+    reminds_at: Option<Instant>,
     /// Requests of the open loop that found every client busy, by when they were due.
     backlog: VecDeque<Instant>,
     /// When the next one is due.
@@ -88,6 +92,7 @@ pub(super) fn run(plan: &Plan, workload: Workload) -> anyhow::Result<Outcome> {
         clients: Vec::new(),
         lost: VecDeque::new(),
         connects: 0,
+        reminds_at: plan.speak.reminds().then(|| now + REMIND_AFTER),
         backlog: VecDeque::new(),
         due: now,
         next_idle: 0,
@@ -183,6 +188,9 @@ impl Driver<'_> {
         if let Some((at, _)) = self.lost.front() {
             until = until.min(*at);
         }
+        if let Some(at) = self.reminds_at {
+            until = until.min(at);
+        }
         if self.plan.interval.is_some() && self.asks(Instant::now()) && self.to_fill.is_none() {
             until = until.min(self.due);
         }
@@ -208,7 +216,22 @@ impl Driver<'_> {
             }
         }
         self.ask_more();
+        self.remind(now);
         Ok(())
+    }
+
+    /// Reminds nodes of what they should have answered long ago.
+    fn remind(&mut self, now: Instant) {
+        if self.reminds_at.is_none_or(|at| now < at) {
+            return;
+        }
+        self.reminds_at = Some(now + REMIND_AFTER);
+        for client in 0..self.clients.len() {
+            if let Some(connection) = &mut self.clients[client] {
+                connection.remind(now, REMIND_AFTER);
+                self.send(client);
+            }
+        }
     }
 
     /// Whether requests are still begun.

@@ -50,6 +50,8 @@ pub(super) trait Protocol {
     /// Understands the beginning of `input`; what is to be said to it at once goes to `out`. What
     /// cannot be understood is an error, and ends the connection.
     fn hear(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<Heard, String>;
+    /// Says that an answer is late, if there is a way to.
+    fn remind(&mut self, _out: &mut Vec<u8>) {}
     /// What is said last, if anything.
     fn goodbye(&mut self, _out: &mut Vec<u8>) {}
 }
@@ -69,6 +71,11 @@ impl Speak {
     /// Whether keys must be there before puts are measured. To create a znode is another request than to
     /// change it; and sessions, which are writes too, are then open as well.
     pub(super) fn creates_first(self) -> bool {
+        self == Self::ZooKeeper
+    }
+
+    /// Whether nodes are to be reminded of what they have not answered for long.
+    pub(super) fn reminds(self) -> bool {
         self == Self::ZooKeeper
     }
 

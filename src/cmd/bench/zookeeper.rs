@@ -5,6 +5,9 @@
 //! alone may find what is old, so a get is a `sync` and a `getData`, sent together: the server catches up
 //! with its leader first. Stricter reads there are none: a leader answers a `sync` without asking anybody
 //! whether it still leads.
+//!
+//! A server of version 3.8.0 may forget a request until somebody asks something else (ZOOKEEPER-4537). Other
+//! clients ping when they have nothing to say; so does this one when an answer is late.
 
 use std::collections::VecDeque;
 
@@ -99,6 +102,10 @@ impl Protocol for ZooKeeper {
         Ok(Heard::Whole { bytes, answer })
     }
 
+    fn remind(&mut self, out: &mut Vec<u8>) {
+        Message::begin(out).int(PING_XID).int(PING).end();
+    }
+
     fn goodbye(&mut self, out: &mut Vec<u8>) {
         if self.is_open {
             self.request(CLOSE_SESSION, out).end();
@@ -139,6 +146,10 @@ impl ZooKeeper {
         out: &mut Vec<u8>,
     ) -> Result<Option<Answer>, String> {
         let (xid, _zxid, code) = (fields.int()?, fields.long()?, fields.int()?);
+        let is_reminder = !matches!(self.calls.front(), Some((PING_XID, _)));
+        if xid == PING_XID && is_reminder {
+            return Ok(None);
+        }
         let (asked, call) = self.calls.pop_front().ok_or("an answer nobody asked for")?;
         if xid != asked {
             return Err(format!("an answer to request {xid} instead of {asked}"));
@@ -328,6 +339,18 @@ mod tests {
         asked(&mut client, get);
         let error = Err("sync: ConnectionLoss (-4)".to_owned());
         assert_eq!(hear(&mut client, &answer(5, -4, b"")), error);
+    }
+
+    #[test]
+    fn an_answer_to_a_reminder_is_no_answer() {
+        let (mut client, mut out) = (open(), Vec::new());
+        asked(&mut client, SET);
+        client.remind(&mut out);
+        assert_eq!(out, b"\0\0\0\x08\xff\xff\xff\xfe\0\0\0\x0b");
+        assert_eq!(hear(&mut client, &answer(PING_XID, 0, b"")), Ok(None));
+        assert_eq!(hear(&mut client, &answer(1, 0, &[0; 68])), Ok(DONE));
+        // It may come when all has been answered.
+        assert_eq!(hear(&mut client, &answer(PING_XID, 0, b"")), Ok(None));
     }
 
     #[test]
