@@ -1,4 +1,5 @@
-//! Whole clusters on this machine, beside etcd if it is installed, by the same load (`oarlock bench`).
+//! Whole clusters on this machine, beside etcd and ZooKeeper if they are installed, by the same load
+//! (`oarlock bench`).
 //!
 //! `cargo bench --bench clusters -- [puts|pings|latency|shapes|failover|distance|state|stages …] [--rounds N] [--write] [--test]`
 //!

@@ -1,10 +1,11 @@
 //! One measurement: `oarlock bench`, in a process of its own.
 
-use std::process::{Command, Output};
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use crate::Plan;
-use crate::nodes::{Nodes, System};
+use crate::nodes::Nodes;
 
 /// What one measurement came to.
 #[derive(Clone, Debug)]
@@ -47,10 +48,20 @@ impl Figures {
     }
 }
 
-/// Runs a load; `None` if it could not be, or an answer was wrong.
+/// Runs a load; `None` if it could not be, or an answer was wrong. What the nodes do before all keys are
+/// there is not counted.
 pub(crate) fn run(nodes: &Nodes, flags: &[&str]) -> Option<Figures> {
-    let before = nodes.cpu();
-    let output = command(nodes, flags).output().expect("the program starts");
+    let mut before = nodes.cpu();
+    let mut command = command(nodes, flags);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = child.expect("the program starts");
+    let said = BufReader::new(child.stderr.take().expect("it is piped"));
+    for line in said.lines().map_while(Result::ok) {
+        if line.ends_with("keys are written") {
+            before = nodes.cpu();
+        }
+    }
+    let output = child.wait_with_output().expect("it is ours");
     let used = nodes.cpu().saturating_sub(before);
     Figures::of(&output, used)
 }
@@ -64,13 +75,11 @@ pub(crate) fn command(nodes: &Nodes, flags: &[&str]) -> Command {
             command.args(["--addr", &addr]);
         }
     }
-    if nodes.system == System::Etcd {
-        command.args(["--speak", "etcd"]);
-    }
+    command.args(["--speak", nodes.system.speaks()]);
     command
 }
 
-/// Runs a load that must do, for the plan's time, without a warm-up: what it costs is counted whole.
+/// Runs a load that must do, for the plan's time, without a warm-up: all that it costs is counted.
 pub(crate) fn measure(plan: &Plan, nodes: &Nodes, flags: &[&str]) -> Figures {
     let seconds = plan.seconds.to_string();
     let all = [&["--seconds", &seconds, "--warmup", "0"], flags].concat();

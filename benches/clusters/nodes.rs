@@ -1,5 +1,6 @@
-//! Clusters of processes: Oarlock's and etcd's.
+//! Clusters of processes: Oarlock's, etcd's and ZooKeeper's.
 
+use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -11,11 +12,15 @@ use crate::way::Ways;
 /// How long a cluster may take to answer.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
+/// The library that Debian's package has, which names all others that it needs.
+const ZOOKEEPER_JAR: &str = "/usr/share/java/zookeeper.jar";
+
 /// Whose nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum System {
     Oarlock,
     Etcd,
+    ZooKeeper,
 }
 
 impl System {
@@ -23,20 +28,44 @@ impl System {
         match self {
             Self::Oarlock => "Oarlock",
             Self::Etcd => "etcd",
+            Self::ZooKeeper => "ZooKeeper",
+        }
+    }
+
+    /// What its nodes speak, by the load's name for that.
+    pub(crate) fn speaks(self) -> &'static str {
+        match self {
+            Self::Oarlock => "redis",
+            Self::Etcd => "etcd",
+            Self::ZooKeeper => "zookeeper",
         }
     }
 
     /// The version that is installed, if it is.
     pub(crate) fn version(self) -> Option<String> {
-        let (program, flag) = match self {
-            Self::Oarlock => (env!("CARGO_BIN_EXE_oarlock"), "--version"),
-            Self::Etcd => ("etcd", "--version"),
+        let mut command = match self {
+            Self::Oarlock => Command::new(env!("CARGO_BIN_EXE_oarlock")),
+            Self::Etcd => Command::new("etcd"),
+            Self::ZooKeeper => java("org.apache.zookeeper.version.VersionInfoMain"),
         };
-        let output = Command::new(program).arg(flag).output().ok()?;
+        if self != Self::ZooKeeper {
+            command.arg("--version");
+        }
+        let output = command.output().ok().filter(|output| output.status.success())?;
         let text = String::from_utf8_lossy(&output.stdout);
-        Some(text.lines().next()?.replace("etcd Version: ", "etcd "))
-            .filter(|_| output.status.success())
+        let line = text.lines().next()?;
+        let line = line.replace("etcd Version: ", "etcd ");
+        // When it was built stands behind.
+        let line = line.replace("Apache ZooKeeper, version ", "ZooKeeper ");
+        Some(line.split(' ').take(2).collect::<Vec<_>>().join(" "))
     }
+}
+
+/// One of ZooKeeper's programs, with the class path that Debian's scripts have.
+fn java(class: &str) -> Command {
+    let mut command = Command::new("java");
+    command.args(["-cp", ZOOKEEPER_JAR, class]);
+    command
 }
 
 /// A running cluster; killed with this value.
@@ -45,6 +74,8 @@ pub(crate) struct Nodes {
     dir: PathBuf,
     clients: Vec<u16>,
     peers: Vec<u16>,
+    /// Where ZooKeeper's nodes elect, which they do apart.
+    elections: Vec<u16>,
     children: Vec<Option<Child>>,
     /// The ways from each node to each, by pairs, if they are far from each other.
     ways: Option<Ways>,
@@ -83,7 +114,8 @@ impl Nodes {
         delay: Duration,
         flags: Vec<String>,
     ) -> Self {
-        let mut ports = free_ports(size * 2);
+        let mut ports = free_ports(size * 3);
+        let elections = ports.split_off(size * 2);
         let peers = ports.split_off(size);
         let dir = dir.join(format!("{}-{}", system.name(), ports[0]));
         std::fs::create_dir_all(&dir).expect("a folder for data");
@@ -91,7 +123,8 @@ impl Nodes {
         let targets: Vec<u16> = (0..size).flat_map(|_| peers.iter().copied()).collect();
         let ways = (delay > Duration::ZERO).then(|| Ways::start(&targets, delay));
         let ways = ways.transpose().expect("there are ports and threads");
-        let mut nodes = Self { system, dir, clients: ports, peers, children, ways, flags };
+        let mut nodes =
+            Self { system, dir, clients: ports, peers, elections, children, ways, flags };
         (0..size).for_each(|node| nodes.start_node(node));
         nodes.wait_until_ready();
         nodes
@@ -102,6 +135,7 @@ impl Nodes {
         let mut command = match self.system {
             System::Oarlock => self.oarlock(node),
             System::Etcd => self.etcd(node),
+            System::ZooKeeper => self.zookeeper(node),
         };
         command.args(&self.flags);
         let path = self.dir.join(format!("{node}.log"));
@@ -150,9 +184,32 @@ impl Nodes {
         command
     }
 
+    /// With the settings of the example that comes with it; but as many clients of one address as come,
+    /// and no server for administrators, who would want a port more.
+    fn zookeeper(&self, node: usize) -> Command {
+        let dir = self.dir.join(node.to_string());
+        std::fs::create_dir_all(&dir).expect("a folder for data");
+        std::fs::write(dir.join("myid"), (node + 1).to_string()).expect("its number");
+        let mut settings = format!(
+            "tickTime=2000\ninitLimit=10\nsyncLimit=5\nmaxClientCnxns=0\nadmin.enableServer=false\n\
+             dataDir={}\nclientPortAddress=127.0.0.1\nclientPort={}\n",
+            dir.display(),
+            self.clients[node]
+        );
+        for (nth, (peer, election)) in self.peers.iter().zip(&self.elections).enumerate() {
+            _ = writeln!(settings, "server.{}=127.0.0.1:{peer}:{election}", nth + 1);
+        }
+        let path = dir.join("zoo.cfg");
+        std::fs::write(&path, settings).expect("its settings");
+        let mut command = java("org.apache.zookeeper.server.quorum.QuorumPeerMain");
+        command.arg(path);
+        command
+    }
+
     fn wait_until_ready(&self) {
         let deadline = Instant::now() + READY_WITHIN;
-        let flags = ["--seconds", "0.05", "--warmup", "0", "--clients", "3"];
+        // As many keys as clients: some systems have them all created first.
+        let flags = ["--seconds", "0.05", "--warmup", "0", "--clients", "3", "--keys", "3"];
         while crate::load::run(self, &flags).is_none() {
             assert!(Instant::now() < deadline, "{:?} does not answer", self.system);
             std::thread::sleep(Duration::from_millis(50));

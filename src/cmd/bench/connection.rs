@@ -84,6 +84,21 @@ impl Connection {
         Ok(false)
     }
 
+    /// Reminds the node, if it has owed an answer for so long; [`send`](Self::send) sends that.
+    pub(super) fn remind(&mut self, now: Instant, after: Duration) {
+        let owed = |pending: &Pending| now.saturating_duration_since(pending.since) >= after;
+        if self.pending.front().is_some_and(owed) {
+            self.protocol.remind(&mut self.output);
+        }
+    }
+
+    /// Takes leave, as far as there is room for that: nobody waits for the answer.
+    pub(super) fn say_goodbye(&mut self) {
+        self.protocol.goodbye(&mut self.output);
+        // A connection that is lost is as good.
+        _ = self.send();
+    }
+
     /// Takes what has come, once.
     pub(super) fn receive(&mut self) -> io::Result<()> {
         self.input.copy_within(self.understood..self.received, 0);

@@ -21,6 +21,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const RECONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long a client waits before it connects again.
 const RECONNECT_AFTER: Duration = Duration::from_millis(10);
+/// How long an answer takes before the node is reminded, and how often it is.
+const REMIND_AFTER: Duration = Duration::from_millis(100);
 /// How long answers are waited for at the end.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 /// How long filling may take, and how many keys are under way on each connection.
@@ -64,6 +66,8 @@ struct Driver<'a> {
     connects: usize,
     /// Keys that are still to be filled.
     to_fill: Option<std::ops::Range<usize>>,
+    /// When nodes are to be reminded next.
+    reminds_at: Option<Instant>,
     /// Requests of the open loop that found every client busy, by when they were due.
     backlog: VecDeque<Instant>,
     /// When the next one is due.
@@ -88,6 +92,7 @@ pub(super) fn run(plan: &Plan, workload: Workload) -> anyhow::Result<Outcome> {
         clients: Vec::new(),
         lost: VecDeque::new(),
         connects: 0,
+        reminds_at: plan.speak.reminds().then(|| now + REMIND_AFTER),
         backlog: VecDeque::new(),
         due: now,
         next_idle: 0,
@@ -105,12 +110,19 @@ pub(super) fn run(plan: &Plan, workload: Workload) -> anyhow::Result<Outcome> {
     };
     for client in 0..plan.clients {
         driver.clients.push(None);
-        driver.connect(client).with_context(|| {
-            format!("cannot connect to {}; is a node running there?", driver.addr_of(client))
-        })?;
+        let addr = driver.addr_of(client);
+        let connected = driver.connect(client);
+        connected.with_context(|| format!("cannot connect to {addr}; is a node running there?"))?;
     }
-    driver.fill()?;
+    if driver.to_fill.is_some() {
+        driver.fill()?;
+        // Whoever measures what the nodes take begins here.
+        eprintln!("{} keys are written", driver.workload.keys());
+    }
     driver.measure()?;
+    for connection in driver.clients.iter_mut().flatten() {
+        connection.say_goodbye();
+    }
     Ok(driver.outcome)
 }
 
@@ -139,6 +151,8 @@ impl Driver<'_> {
         self.ask_more();
         while self.to_fill.is_some() {
             self.turn(deadline)?;
+            let errors = &self.outcome.errors;
+            ensure!(errors.is_empty(), "keys were not written: {errors:?}");
             ensure!(Instant::now() < deadline, "the keys were not written within {FILL_MAX:?}");
             let all_asked = self.to_fill.as_ref().is_some_and(std::ops::Range::is_empty);
             let nothing_open = self.clients.iter().flatten().all(|c| c.pending.is_empty());
@@ -146,7 +160,6 @@ impl Driver<'_> {
                 self.to_fill = None;
             }
         }
-        ensure!(self.outcome.errors.is_empty(), "keys were not written: {:?}", self.outcome.errors);
         Ok(())
     }
 
@@ -175,6 +188,9 @@ impl Driver<'_> {
         if let Some((at, _)) = self.lost.front() {
             until = until.min(*at);
         }
+        if let Some(at) = self.reminds_at {
+            until = until.min(at);
+        }
         if self.plan.interval.is_some() && self.asks(Instant::now()) && self.to_fill.is_none() {
             until = until.min(self.due);
         }
@@ -200,7 +216,22 @@ impl Driver<'_> {
             }
         }
         self.ask_more();
+        self.remind(now);
         Ok(())
+    }
+
+    /// Reminds nodes of what they should have answered long ago.
+    fn remind(&mut self, now: Instant) {
+        if self.reminds_at.is_none_or(|at| now < at) {
+            return;
+        }
+        self.reminds_at = Some(now + REMIND_AFTER);
+        for client in 0..self.clients.len() {
+            if let Some(connection) = &mut self.clients[client] {
+                connection.remind(now, REMIND_AFTER);
+                self.send(client);
+            }
+        }
     }
 
     /// Whether requests are still begun.
@@ -318,7 +349,7 @@ impl Driver<'_> {
     /// Has one client ask as much as it may.
     fn refill(&mut self, client: usize) {
         let now = Instant::now();
-        let fills_many = self.to_fill.is_some() && self.plan.speak.answers_in_order();
+        let fills_many = self.to_fill.is_some() && self.plan.speak.takes_pipelines();
         let pipeline = if fills_many { FILL_PIPELINE } else { self.plan.pipeline };
         loop {
             let Some(connection) = &self.clients[client] else { return };

@@ -9,11 +9,13 @@ mod book;
 mod connection;
 mod driver;
 mod etcd;
+mod jute;
 mod plot;
 mod protocol;
 mod redis;
 mod report;
 mod workload;
+mod zookeeper;
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
@@ -135,10 +137,16 @@ fn plan(args: &Args) -> anyhow::Result<Plan> {
             Some(Duration::from_secs_f64(1.0 / rate))
         }
     };
-    ensure!(!(args.ping && args.speak == Speak::Etcd), "--ping is a command of Redis");
     ensure!(
-        args.pipeline == 1 || args.speak.answers_in_order(),
-        "--pipeline is for connections whose requests are answered in order"
+        !args.ping || args.speak.takes_pings(),
+        "--ping is a request of Redis's protocol, and of ZooKeeper's"
+    );
+    if let Some(bytes) = args.speak.value_bytes_max() {
+        ensure!(args.value_bytes <= bytes as u64, "--value-bytes: such nodes take up to {bytes}");
+    }
+    ensure!(
+        args.pipeline == 1 || args.speak.takes_pipelines(),
+        "--pipeline is for connections whose requests are answered in order, one by one"
     );
     Ok(Plan {
         addrs: addrs.collect::<anyhow::Result<_>>()?,

@@ -20,6 +20,7 @@ pub(super) struct Workload {
     random: fastrand::Rng,
     reads: u64,
     pings: bool,
+    creates_first: bool,
     keys: usize,
     value_bytes: usize,
     /// The chance that a key is this one or an earlier one; empty if all are alike.
@@ -50,6 +51,7 @@ impl Workload {
             random: fastrand::Rng::with_seed(args.seed),
             reads: args.reads,
             pings: args.ping,
+            creates_first: args.speak.creates_first(),
             keys,
             value_bytes: usize::try_from(args.value_bytes).expect("bounded"),
             up_to,
@@ -77,7 +79,7 @@ impl Workload {
 
     /// Whether keys must be there before they are measured.
     pub(super) fn needs_filling(&self) -> bool {
-        self.reads > 0 && !self.pings
+        (self.reads > 0 || self.creates_first) && !self.pings
     }
 
     pub(super) fn value_bytes(&self) -> usize {
