@@ -1,6 +1,11 @@
 //! The keys and values, and what each operation does to them. Pure and deterministic: the same
 //! operations in the same order give the same answers and the same data at every peer.
 
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use oarlock_storage::Payload;
+
 use crate::base::Base;
 use crate::glob;
 use crate::layers::{Below, Layers};
@@ -9,6 +14,7 @@ use crate::op::{
     ANSWER_BYTES_MAX, ANSWER_ITEM_BYTES, Answer, Bytes, Condition, KEY_BYTES_MAX, Op, OpError,
     VALUE_BYTES_MAX,
 };
+use crate::value::Value;
 
 /// How much more the answers to one request may hold.
 #[derive(Debug)]
@@ -69,35 +75,48 @@ impl Data {
         self.0.rebase(base)
     }
 
-    /// Executes one operation.
-    pub(crate) fn execute(&mut self, op: Op, budget: &mut Budget) -> Answer {
+    /// Executes one operation. Values that lie in `entry` may be kept there.
+    pub(crate) fn execute<B: AsRef<[u8]> + Debug>(
+        &mut self,
+        op: Op<B>,
+        entry: Option<&Arc<Payload>>,
+        budget: &mut Budget,
+    ) -> Answer {
         if op.is_read() {
             return self.read(&op, budget);
         }
-        self.try_execute(op, budget).unwrap_or_else(Answer::Error)
+        self.try_execute(op, entry, budget).unwrap_or_else(Answer::Error)
     }
 
     /// Answers an operation that only reads.
-    pub(crate) fn read(&self, op: &Op, budget: &mut Budget) -> Answer {
+    pub(crate) fn read<B: AsRef<[u8]> + Debug>(&self, op: &Op<B>, budget: &mut Budget) -> Answer {
         self.try_read(op, budget).unwrap_or_else(Answer::Error)
     }
 
-    fn try_read(&self, op: &Op, budget: &mut Budget) -> Result<Answer, OpError> {
+    fn try_read<B: AsRef<[u8]> + Debug>(
+        &self,
+        op: &Op<B>,
+        budget: &mut Budget,
+    ) -> Result<Answer, OpError> {
         budget.spend(0)?;
         Ok(match op {
-            Op::Get { key } => Answer::from_value(self.copy(key, budget)?),
+            Op::Get { key } => Answer::from_value(self.copy(key.as_ref(), budget)?),
             Op::MGet { keys } => {
-                let values = keys.iter().map(|key| Ok(self.copy(key, budget)?.map(Bytes::from)));
+                let copy = |key: &B| Ok(self.copy(key.as_ref(), budget)?.map(Bytes::from));
+                let values = keys.iter().map(copy);
                 Answer::List(values.collect::<Result<_, OpError>>()?)
             }
-            Op::StrLen { key } => integer(self.get(key).map_or(0, <[u8]>::len)),
-            Op::Exists { keys } => integer(keys.iter().filter(|k| self.get(k).is_some()).count()),
+            Op::StrLen { key } => integer(self.get(key.as_ref()).map_or(0, <[u8]>::len)),
+            Op::Exists { keys } => {
+                integer(keys.iter().filter(|key| self.get(key.as_ref()).is_some()).count())
+            }
             Op::DbSize => integer(self.len()),
             Op::Scan { cursor, count, pattern } => {
-                self.scan(*cursor, *count, pattern.as_deref().map(Vec::as_slice), budget)?
+                self.scan(*cursor, *count, pattern.as_ref().map(AsRef::as_ref), budget)?
             }
             Op::Keys { pattern } => {
-                let found = self.iter().filter(|record| glob::matches(pattern, record.key));
+                let found =
+                    self.iter().filter(|record| glob::matches(pattern.as_ref(), record.key));
                 let copied = found.map(|record| {
                     budget.spend(record.key.len())?;
                     Ok(Some(Bytes::from(record.key)))
@@ -108,31 +127,39 @@ impl Data {
         })
     }
 
-    fn try_execute(&mut self, op: Op, budget: &mut Budget) -> Result<Answer, OpError> {
+    fn try_execute<B: AsRef<[u8]> + Debug>(
+        &mut self,
+        op: Op<B>,
+        entry: Option<&Arc<Payload>>,
+        budget: &mut Budget,
+    ) -> Result<Answer, OpError> {
         budget.spend(0)?;
+        let value_of = |bytes: &B| Value::of(bytes.as_ref(), entry);
         match op {
-            Op::Put { key, value } => self.put(&key, value).map(|()| Answer::Ok),
+            Op::Put { key, value } => self.put(key.as_ref(), value_of(&value)).map(|()| Answer::Ok),
             Op::Set { key, value, condition, get } => {
-                self.set(&key, value, &condition, get, budget)
+                self.set(key.as_ref(), value_of(&value), &condition, get, budget)
             }
-            Op::Append { key, value } => self.append(&key, value),
-            Op::IncrBy { key, by } => self.increment(&key, by),
+            Op::Append { key, value } => self.append(key.as_ref(), value_of(&value)),
+            Op::IncrBy { key, by } => self.increment(key.as_ref(), by),
             Op::GetDel { key } => {
-                let value = self.copy(&key, budget)?;
-                self.remove(&key);
+                let value = self.copy(key.as_ref(), budget)?;
+                self.remove(key.as_ref());
                 Ok(Answer::from_value(value))
             }
-            Op::Del { keys } => Ok(integer(keys.iter().filter(|key| self.remove(key)).count())),
-            Op::DelIf { key, condition } => {
-                let holds = condition.holds(self.get(&key));
-                Ok(integer(usize::from(holds && self.remove(&key))))
+            Op::Del { keys } => {
+                Ok(integer(keys.iter().filter(|key| self.remove(key.as_ref())).count()))
             }
-            Op::MSet { pairs } => self.put_all(pairs).map(|()| Answer::Ok),
+            Op::DelIf { key, condition } => {
+                let holds = condition.holds(self.get(key.as_ref()));
+                Ok(integer(usize::from(holds && self.remove(key.as_ref()))))
+            }
+            Op::MSet { pairs } => self.put_all(&pairs, value_of).map(|()| Answer::Ok),
             Op::MSetNx { pairs } => {
-                if pairs.iter().any(|(key, _)| self.get(key).is_some()) {
+                if pairs.iter().any(|(key, _)| self.get(key.as_ref()).is_some()) {
                     return Ok(Answer::Integer(0));
                 }
-                self.put_all(pairs).map(|()| Answer::Integer(1))
+                self.put_all(&pairs, value_of).map(|()| Answer::Integer(1))
             }
             _ => unreachable!("{op:?} only reads"),
         }
@@ -149,27 +176,31 @@ impl Data {
         Ok(value.map(<[u8]>::to_vec))
     }
 
-    fn put(&mut self, key: &[u8], value: Bytes) -> Result<(), OpError> {
+    fn put(&mut self, key: &[u8], value: Value) -> Result<(), OpError> {
         check_lengths(key, value.len())?;
-        self.0.set(key, value.into_vec());
+        self.0.set(key, value);
         Ok(())
     }
 
-    fn put_all(&mut self, pairs: Vec<(Bytes, Bytes)>) -> Result<(), OpError> {
-        for (key, value) in &pairs {
-            check_lengths(key, value.len())?;
+    fn put_all<B: AsRef<[u8]>>(
+        &mut self,
+        pairs: &[(B, B)],
+        value_of: impl Fn(&B) -> Value,
+    ) -> Result<(), OpError> {
+        for (key, value) in pairs {
+            check_lengths(key.as_ref(), value.as_ref().len())?;
         }
         for (key, value) in pairs {
-            self.put(&key, value)?;
+            self.put(key.as_ref(), value_of(value))?;
         }
         Ok(())
     }
 
-    fn set(
+    fn set<B: AsRef<[u8]>>(
         &mut self,
         key: &[u8],
-        value: Bytes,
-        condition: &Condition,
+        value: Value,
+        condition: &Condition<B>,
         get: bool,
         budget: &mut Budget,
     ) -> Result<Answer, OpError> {
@@ -185,7 +216,7 @@ impl Data {
         })
     }
 
-    fn append(&mut self, key: &[u8], value: Bytes) -> Result<Answer, OpError> {
+    fn append(&mut self, key: &[u8], value: Value) -> Result<Answer, OpError> {
         let added = value.len();
         if let Some(old) = self.get(key) {
             let len = old.len().saturating_add(added);

@@ -7,6 +7,10 @@ fn b(text: &str) -> Bytes {
     Bytes::from(text.as_bytes())
 }
 
+fn v(text: &str) -> Value {
+    text.as_bytes().to_vec().into()
+}
+
 fn keys(words: &[&str]) -> Vec<Bytes> {
     words.iter().map(|w| b(w)).collect()
 }
@@ -18,13 +22,13 @@ fn value(text: &str) -> Answer {
 fn store(pairs: &[(&str, &str)]) -> Data {
     let mut data = Data::default();
     for (key, value) in pairs {
-        data.put(key.as_bytes(), b(value)).unwrap();
+        data.put(key.as_bytes(), v(value)).unwrap();
     }
     data
 }
 
 fn run(data: &mut Data, op: Op) -> Answer {
-    let answer = data.execute(op, &mut Budget::default());
+    let answer = data.execute(op, None, &mut Budget::default());
     let sum: usize = data.iter().map(|record| record.key.len() + record.value.len()).sum();
     assert_eq!(data.len_bytes(), sum as u64, "the running sum of bytes");
     answer
@@ -138,11 +142,11 @@ fn lengths_are_bounded() {
 fn an_answer_too_large_has_no_effect() {
     let mut data = store(&[("a", "0123456789")]);
     let enough = &mut Budget(2 * ANSWER_ITEM_BYTES + 10);
-    assert_eq!(data.execute(Op::GetDel { key: b("a") }, enough), value("0123456789"));
-    data.put(b"a", b("0123456789")).unwrap();
+    assert_eq!(data.execute(Op::GetDel { key: b("a") }, None, enough), value("0123456789"));
+    data.put(b"a", v("0123456789")).unwrap();
     let set = Op::Set { key: b("a"), value: b("new"), condition: Condition::Always, get: true };
     for op in [Op::GetDel { key: b("a") }, set, Op::Get { key: b("a") }] {
-        let answer = data.execute(op, &mut Budget(2 * ANSWER_ITEM_BYTES + 9));
+        let answer = data.execute(op, None, &mut Budget(2 * ANSWER_ITEM_BYTES + 9));
         assert_eq!(answer, Answer::Error(OpError::AnswerTooLarge));
         assert_eq!(data.get(b"a"), Some(b"0123456789".as_slice()));
     }
@@ -153,7 +157,7 @@ fn a_scan_sees_each_lasting_key_once_whatever_else_changes() {
     let mut data = Data::default();
     let lasting: Vec<String> = (0..300).map(|n| format!("key:{n}")).collect();
     for key in &lasting {
-        data.put(key.as_bytes(), b("v")).unwrap();
+        data.put(key.as_bytes(), v("v")).unwrap();
     }
     let (mut cursor, mut seen, mut round) = (0, Vec::new(), 0);
     loop {
@@ -164,7 +168,7 @@ fn a_scan_sees_each_lasting_key_once_whatever_else_changes() {
         for n in 0..7 {
             let key = format!("passing:{}", (round * 5 + n) % 50);
             if !data.remove(key.as_bytes()) {
-                data.put(key.as_bytes(), b("v")).unwrap();
+                data.put(key.as_bytes(), v("v")).unwrap();
             }
         }
         round += 1;
@@ -196,8 +200,8 @@ fn keys_of_one_hash_share_a_page() {
     assert_eq!(hash(twins[0].as_bytes()), hash(twins[1].as_bytes()));
     let others = ["a", "b", "c", "d", "e"].map(|key| (key, ""));
     let mut data = store(&others);
-    data.put(twins[0].as_bytes(), b("1")).unwrap();
-    data.put(twins[1].as_bytes(), b("2")).unwrap();
+    data.put(twins[0].as_bytes(), v("1")).unwrap();
+    data.put(twins[1].as_bytes(), v("2")).unwrap();
     assert_eq!(run(&mut data, Op::Get { key: b(twins[0]) }), value("1"));
     let (mut cursor, mut pages) = (0, Vec::new());
     loop {
@@ -217,7 +221,7 @@ fn keys_of_one_hash_share_a_page() {
 #[test]
 fn no_answer_takes_more_than_its_operation_tells() {
     let mut data = store(&[("a", "1")]);
-    data.put(b"v", Bytes::from(vec![b'v'; VALUE_BYTES_MAX])).unwrap();
+    data.put(b"v", vec![b'v'; VALUE_BYTES_MAX].into()).unwrap();
     let always = Condition::Always;
     for op in [
         Op::Get { key: b("v") },
@@ -227,7 +231,7 @@ fn no_answer_takes_more_than_its_operation_tells() {
         Op::Set { key: b("v"), value: b(""), condition: always, get: true },
     ] {
         let mut budget = Budget(op.answer_bytes_max());
-        let answer = data.execute(op.clone(), &mut budget);
+        let answer = data.execute(op.clone(), None, &mut budget);
         assert!(!matches!(answer, Answer::Error(_)), "{op:?}");
     }
 }

@@ -8,22 +8,19 @@
 use std::borrow::Borrow;
 use std::cmp::Ordering;
 
+use crate::value::Value;
+
 /// A key with its place in the order.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key {
     hash: u64,
-    bytes: Box<[u8]>,
+    bytes: Value,
 }
 
 impl Key {
-    /// The key of these bytes.
-    pub(crate) fn new(bytes: &[u8]) -> Self {
-        Self { hash: hash(bytes), bytes: bytes.into() }
-    }
-
     /// The first place in the order that a key of this hash can have.
     pub(crate) fn first_of_hash(hash: u64) -> Self {
-        Self { hash, bytes: Box::default() }
+        Self { hash, bytes: Vec::new().into() }
     }
 
     /// The place in the order, but for keys of equal hash.
@@ -49,23 +46,39 @@ impl<'a> KeyRef<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self { hash: hash(bytes), bytes }
     }
+
+    /// The key itself, of the same bytes wherever they are kept.
+    pub(crate) fn kept(self, bytes: Value) -> Key {
+        Key { hash: self.hash, bytes }
+    }
 }
 
 /// What [`Key`] and [`KeyRef`] have in common: a map of the one can be asked for the other.
 pub(crate) trait Place {
-    /// The hash, and the bytes.
-    fn place(&self) -> (u64, &[u8]);
+    /// The hash.
+    fn hash(&self) -> u64;
+
+    /// The bytes. Keys of different hashes are not to be asked for them: they may be far away.
+    fn bytes(&self) -> &[u8];
 }
 
 impl Place for Key {
-    fn place(&self) -> (u64, &[u8]) {
-        (self.hash, &self.bytes)
+    fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
 impl Place for KeyRef<'_> {
-    fn place(&self) -> (u64, &[u8]) {
-        (self.hash, self.bytes)
+    fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.bytes
     }
 }
 
@@ -77,7 +90,7 @@ impl<'a> Borrow<dyn Place + 'a> for Key {
 
 impl PartialEq for dyn Place + '_ {
     fn eq(&self, other: &Self) -> bool {
-        self.place() == other.place()
+        self.cmp(other).is_eq()
     }
 }
 
@@ -91,7 +104,7 @@ impl PartialOrd for dyn Place + '_ {
 
 impl Ord for dyn Place + '_ {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.place().cmp(&other.place())
+        self.hash().cmp(&other.hash()).then_with(|| self.bytes().cmp(other.bytes()))
     }
 }
 
@@ -115,8 +128,11 @@ mod tests {
     #[test]
     fn a_map_of_keys_can_be_asked_with_borrowed_bytes() {
         let words: Vec<Vec<u8>> = (0..500u32).map(|n| format!("key:{n}").into_bytes()).collect();
-        let map: BTreeMap<Key, usize> =
-            words.iter().enumerate().map(|(n, word)| (Key::new(word), n)).collect();
+        let map: BTreeMap<Key, usize> = words
+            .iter()
+            .enumerate()
+            .map(|(n, word)| (KeyRef::new(word).kept(word.clone().into()), n))
+            .collect();
         for (n, word) in words.iter().enumerate() {
             assert_eq!(map.get(&KeyRef::new(word) as &dyn Place), Some(&n));
         }

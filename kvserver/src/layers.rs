@@ -15,9 +15,10 @@ use std::sync::Arc;
 use crate::base::Base;
 use crate::key::{Key, KeyRef, Place};
 use crate::merge::Merged;
+use crate::value::Value;
 
 /// Newer than what is below it; `None` where a key was deleted.
-pub(crate) type Layer = BTreeMap<Key, Option<Vec<u8>>>;
+pub(crate) type Layer = BTreeMap<Key, Option<Value>>;
 
 /// The most maps below the top. There is one, or two while a snapshot is written; more only if
 /// snapshots cannot be written.
@@ -51,8 +52,7 @@ impl Below {
                 return entry.as_deref();
             }
         }
-        let (hash, key) = place.place();
-        self.base.as_ref()?.get(hash, key)
+        self.base.as_ref()?.get(place.hash(), place.bytes())
     }
 
     /// Everything whose hash is at least this, in order.
@@ -94,14 +94,14 @@ impl Layers {
     }
 
     /// Sets the value of `key`.
-    pub(crate) fn set(&mut self, key: &[u8], value: Vec<u8>) {
+    pub(crate) fn set(&mut self, key: &[u8], value: Value) {
         let place = KeyRef::new(key);
         let new = value.len();
         let old = if let Some(entry) = self.top.get_mut(&place as &dyn Place) {
             entry.replace(value).map(|old| old.len())
         } else {
             let old = self.below.get(place).map(<[u8]>::len);
-            self.top.insert(Key::new(key), Some(value));
+            self.top.insert(place.kept(value.beside(key)), Some(value));
             old
         };
         self.count(key, old, Some(new));
@@ -111,13 +111,13 @@ impl Layers {
     pub(crate) fn append(&mut self, key: &[u8], more: &[u8]) {
         let place = KeyRef::new(key);
         if let Some(Some(value)) = self.top.get_mut(&place as &dyn Place) {
-            value.extend_from_slice(more);
+            value.append(more);
             self.bytes += more.len() as u64;
             return;
         }
         let value = self.below.get(place).expect("it exists, and not in the top");
         let value = [value, more].concat();
-        self.set(key, value);
+        self.set(key, value.into());
     }
 
     /// Deletes `key`; whether it was there.
@@ -132,7 +132,7 @@ impl Layers {
         } else {
             let old = self.below.get(place).map(<[u8]>::len);
             if old.is_some() {
-                self.top.insert(Key::new(key), None);
+                self.top.insert(place.kept(key.to_vec().into()), None);
             }
             old
         };

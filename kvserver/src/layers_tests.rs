@@ -8,6 +8,8 @@
 use std::collections::BTreeMap;
 
 use oarlock_raft::{Snapshot, SnapshotMeta};
+use oarlock_rpc::codec;
+use oarlock_storage::Payload;
 
 use super::*;
 use crate::base;
@@ -15,6 +17,7 @@ use crate::data::{Budget, Data};
 use crate::key::hash;
 use crate::marks::Marker;
 use crate::op::{Answer, Bytes, Op};
+use crate::request::{ClientId, Request};
 use crate::session::{Limits, SessionTable};
 use crate::snapshot::{self, Records};
 
@@ -103,8 +106,18 @@ impl World {
         (0..len).map(|_| self.random.u8(b'a'..=b'z')).collect()
     }
 
+    /// Executes it, from memory of its own or from an entry of the log.
     fn run(&mut self, op: Op) -> Answer {
-        self.data.execute(op, &mut Budget::default())
+        let budget = &mut Budget::default();
+        if self.random.bool() {
+            return self.data.execute(op, None, budget);
+        }
+        let client = ClientId { born: 0, nonce: 0 };
+        let request = Request { client, seq: 0, acked_below: 0, ops: vec![op] };
+        let entry = Arc::new(Payload::from(codec::encode(&request).unwrap()));
+        let Request::<&serde_bytes::Bytes> { mut ops, .. } =
+            codec::decode_as::<Request, _>(&entry).unwrap();
+        self.data.execute(ops.remove(0), Some(&entry), budget)
     }
 
     fn operate(&mut self) {
@@ -222,7 +235,7 @@ fn nothing_shows_of_where_a_key_is() {
 fn states_that_cannot_be_written_do_not_pile_up() {
     let mut layers = Layers::default();
     for n in 0..100u32 {
-        layers.set(&n.to_le_bytes(), vec![0; 10]);
+        layers.set(&n.to_le_bytes(), vec![0; 10].into());
         layers.remove(&(n / 2).to_le_bytes());
         drop(layers.freeze());
     }

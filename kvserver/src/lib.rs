@@ -37,6 +37,7 @@ mod service;
 pub mod session;
 mod snapshot;
 mod status;
+mod value;
 mod watch;
 
 pub use clerk::Clerk;

@@ -1,11 +1,14 @@
 //! The replicated state machine: the data, and the sessions that make each request count once.
 //! Pure; what becomes of it depends on the log alone.
 
+use std::fmt::Debug;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use oarlock_raft::{EntryId, Frozen, RestoreError, Snapshot, SnapshotMeta, StateMachine};
+use oarlock_rpc::codec::{self, CodecError};
+use oarlock_storage::Payload;
 
 use crate::base::Base;
 use crate::data::{Budget, Data};
@@ -66,14 +69,30 @@ impl KvMachine {
 
     /// Executes the request of the entry at `index`, unless its session knows better.
     pub fn apply_at(&mut self, index: u64, request: Request) -> Outcome {
+        self.apply_from(index, request, None)
+    }
+
+    /// [`apply_at`](Self::apply_at), of the request that is encoded as `entry`. Values are not copied:
+    /// they stay in there.
+    pub fn apply_entry_at(&mut self, index: u64, entry: &Payload) -> Result<Outcome, CodecError> {
+        let request: Request<&serde_bytes::Bytes> = codec::decode_as::<Request, _>(entry)?;
+        Ok(self.apply_from(index, request, Some(&Arc::new(entry.clone()))))
+    }
+
+    fn apply_from<B: AsRef<[u8]> + Debug>(
+        &mut self,
+        index: u64,
+        request: Request<B>,
+        entry: Option<&Arc<Payload>>,
+    ) -> Outcome {
         let Request { client, seq, acked_below, ops } = request;
         let outcome = match self.sessions.admit(index, client, seq, acked_below) {
             Admission::Remembered(answers) => Ok(answers),
             Admission::Refused(reason) => Err(reason),
             Admission::Execute => {
                 let mut budget = Budget::default();
-                let answers: Vec<Answer> =
-                    ops.into_iter().map(|op| self.data.execute(op, &mut budget)).collect();
+                let execute = |op| self.data.execute(op, entry, &mut budget);
+                let answers: Vec<Answer> = ops.into_iter().map(execute).collect();
                 let answers = Answers::from(answers);
                 self.sessions.remember(client, seq, answers.clone());
                 Ok(answers)
@@ -157,6 +176,10 @@ impl StateMachine for KvMachine {
         self.apply_at(id.index, command)
     }
 
+    fn apply_encoded(&mut self, id: EntryId, bytes: &Payload) -> Result<Outcome, CodecError> {
+        self.apply_entry_at(id.index, bytes)
+    }
+
     fn snapshot(&self) -> Vec<u8> {
         self.to_bytes()
     }
@@ -227,6 +250,24 @@ mod tests {
         assert_eq!(machine.apply_at(2, append(2, 1, "b")).unwrap()[0], Answer::Integer(2));
         assert_eq!(machine.apply_at(3, append(1, 1, "a")).unwrap(), first);
         assert_eq!(value(&machine), b"ab");
+    }
+
+    #[test]
+    fn values_stay_in_their_entry_until_a_snapshot_has_them() {
+        let mut machine = KvMachine::default();
+        let bytes: Arc<[u8]> = codec::encode(&append(1, 1, "a")).unwrap().into();
+        let entry = Payload::from(Arc::clone(&bytes));
+        assert!(machine.apply_entry_at(1, &entry).unwrap().is_ok());
+        drop(entry);
+        assert_eq!(Arc::strong_count(&bytes), 2, "the store has no copy");
+        assert_eq!(value(&machine), b"a");
+        let (state, mut content) = (machine.freeze_state(), Vec::new());
+        state.write_to(&mut content).unwrap();
+        drop(state);
+        let snapshot = Snapshot::new(SnapshotMeta::default(), Arc::new(content));
+        drop(machine.rebase(&snapshot).unwrap());
+        assert_eq!(Arc::strong_count(&bytes), 1, "it needs the entry no more");
+        assert_eq!(value(&machine), b"a");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::btree_map::Range;
 use crate::base::{Base, Record, Records};
 use crate::key::Key;
 use crate::layers::Layer;
+use crate::value::Value;
 
 /// Everything in some layers, in the order of [`Key`].
 #[derive(Clone, Debug)]
@@ -28,7 +29,7 @@ struct Found<'a> {
 
 #[derive(Clone, Debug)]
 enum Rest<'a> {
-    Layer(Range<'a, Key, Option<Vec<u8>>>),
+    Layer(Range<'a, Key, Option<Value>>),
     Base(Records<'a>),
 }
 

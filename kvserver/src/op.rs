@@ -26,28 +26,29 @@ pub const ANSWER_BYTES_MAX: usize = 48 << 20;
 /// memory.
 pub(crate) const ANSWER_ITEM_BYTES: usize = 16;
 
-/// One operation on the store.
+/// One operation on the store. `B` are its keys and values: its own, or borrowed from where it was
+/// decoded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Op {
+pub enum Op<B = Bytes> {
     /// The value: [`Answer::Bytes`] or [`Answer::Nil`].
     Get {
         /// The key.
-        key: Bytes,
+        key: B,
     },
     /// The values of several keys: [`Answer::List`].
     MGet {
         /// The keys, in the order of the answer.
-        keys: Vec<Bytes>,
+        keys: Vec<B>,
     },
     /// The length of the value, 0 without one: [`Answer::Integer`].
     StrLen {
         /// The key.
-        key: Bytes,
+        key: B,
     },
     /// How many of the keys exist, a repeated one counted each time: [`Answer::Integer`].
     Exists {
         /// The keys.
-        keys: Vec<Bytes>,
+        keys: Vec<B>,
     },
     /// How many keys there are: [`Answer::Integer`].
     DbSize,
@@ -61,19 +62,19 @@ pub enum Op {
         /// About how many keys to look at; at least one is.
         count: u64,
         /// Only keys that match, in the glob language of `KEYS`.
-        pattern: Option<Bytes>,
+        pattern: Option<B>,
     },
     /// All keys that match a glob pattern, in no particular order: [`Answer::List`].
     Keys {
         /// The pattern.
-        pattern: Bytes,
+        pattern: B,
     },
     /// Sets the value: [`Answer::Ok`].
     Put {
         /// The key.
-        key: Bytes,
+        key: B,
         /// The new value.
-        value: Bytes,
+        value: B,
     },
     /// Sets the value if `condition` holds.
     ///
@@ -81,58 +82,58 @@ pub enum Op {
     /// set and [`Answer::Nil`] if not.
     Set {
         /// The key.
-        key: Bytes,
+        key: B,
         /// The new value.
-        value: Bytes,
+        value: B,
         /// When to set it.
-        condition: Condition,
+        condition: Condition<B>,
         /// Whether to answer with the value before.
         get: bool,
     },
     /// Appends to the value, or sets it: [`Answer::Integer`], the new length.
     Append {
         /// The key.
-        key: Bytes,
+        key: B,
         /// What to append.
-        value: Bytes,
+        value: B,
     },
     /// Adds to a value that is a decimal number, or to 0: [`Answer::Integer`], the new number.
     IncrBy {
         /// The key.
-        key: Bytes,
+        key: B,
         /// What to add.
         by: i64,
     },
     /// Deletes the key and answers with its value.
     GetDel {
         /// The key.
-        key: Bytes,
+        key: B,
     },
     /// Deletes keys: [`Answer::Integer`], how many there were.
     Del {
         /// The keys.
-        keys: Vec<Bytes>,
+        keys: Vec<B>,
     },
     /// Deletes the key if it exists and `condition` holds: [`Answer::Integer`], 1 or 0.
     DelIf {
         /// The key.
-        key: Bytes,
+        key: B,
         /// When to delete it.
-        condition: Condition,
+        condition: Condition<B>,
     },
     /// Sets several values, a repeated key to its last one: [`Answer::Ok`].
     MSet {
         /// Keys and values.
-        pairs: Vec<(Bytes, Bytes)>,
+        pairs: Vec<(B, B)>,
     },
     /// Sets several values if none of the keys exists: [`Answer::Integer`], 1 or 0.
     MSetNx {
         /// Keys and values.
-        pairs: Vec<(Bytes, Bytes)>,
+        pairs: Vec<(B, B)>,
     },
 }
 
-impl Op {
+impl<B> Op<B> {
     /// Whether this operation changes nothing, so that it need not go through the log.
     pub fn is_read(&self) -> bool {
         match self {
@@ -156,7 +157,7 @@ impl Op {
     }
 }
 
-impl Op {
+impl<B> Op<B> {
     /// The most that the answer may take of [`ANSWER_BYTES_MAX`], as far as the operation alone
     /// tells.
     pub(crate) fn answer_bytes_max(&self) -> usize {
@@ -172,7 +173,7 @@ impl Op {
 
 /// When a [`Op::Set`] or [`Op::DelIf`] is to happen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Condition {
+pub enum Condition<B = Bytes> {
     /// In any case.
     Always,
     /// If the key does not exist.
@@ -180,20 +181,20 @@ pub enum Condition {
     /// If the key exists.
     Present,
     /// If the key exists and has this value.
-    Equals(Bytes),
+    Equals(B),
     /// If the key does not exist, or has another value.
-    Differs(Bytes),
+    Differs(B),
 }
 
-impl Condition {
+impl<B: AsRef<[u8]>> Condition<B> {
     /// Whether the condition holds for a key with this value.
     pub fn holds(&self, value: Option<&[u8]>) -> bool {
         match self {
             Self::Always => true,
             Self::Absent => value.is_none(),
             Self::Present => value.is_some(),
-            Self::Equals(wanted) => value == Some(wanted.as_slice()),
-            Self::Differs(unwanted) => value != Some(unwanted.as_slice()),
+            Self::Equals(wanted) => value == Some(wanted.as_ref()),
+            Self::Differs(unwanted) => value != Some(unwanted.as_ref()),
         }
     }
 }

@@ -10,7 +10,7 @@ use oarlock_rpc::Method;
 use oarlock_rpc::codec::Wire;
 use serde::{Deserialize, Serialize};
 
-use crate::op::{Answers, Op};
+use crate::op::{Answers, Bytes, Op};
 use crate::session::Refused;
 
 /// The largest encoded request, in bytes.
@@ -53,9 +53,10 @@ impl fmt::Display for ClientId {
     }
 }
 
-/// One entry of the log: operations that execute together, in order, once.
+/// One entry of the log: operations that execute together, in order, once. Their keys and values are
+/// their own, or borrowed from where the request was decoded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Request {
+pub struct Request<B = Bytes> {
     /// Whose request it is.
     pub client: ClientId,
     /// The client's number for it, from 1; the same each time it is sent again.
@@ -64,7 +65,7 @@ pub struct Request {
     /// given up.
     pub acked_below: u64,
     /// What to do.
-    pub ops: Vec<Op>,
+    pub ops: Vec<Op<B>>,
 }
 
 impl Wire for Request {

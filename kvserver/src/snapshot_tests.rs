@@ -87,7 +87,7 @@ fn the_order_of_writing_leaves_no_trace() {
         let mut data = Data::default();
         for key in order {
             let op = Op::Put { key: Bytes::from(key.as_bytes()), value: Bytes::from(b"v") };
-            data.execute(op, &mut crate::data::Budget::default());
+            data.execute(op, None, &mut crate::data::Budget::default());
         }
         encode(&SessionTable::new(limits()), &data)
     };

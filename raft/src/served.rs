@@ -4,7 +4,6 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use oarlock_rpc::codec;
 use oarlock_sync::stages;
 
 use crate::error::{ReadError, Stopped, SubmitError};
@@ -75,10 +74,10 @@ impl<M: StateMachine> Served<M> {
     pub(crate) fn apply(&mut self, entry: &Entry) {
         let output = match EntryKind::from_tag(entry.tag) {
             Some(EntryKind::Command) => {
-                let command = codec::decode(&entry.data).unwrap_or_else(|error| {
+                let output = self.machine.apply_encoded(entry.id, &entry.data);
+                Some(output.unwrap_or_else(|error| {
                     panic!("log entry {} cannot be applied: {error}", entry.id)
-                });
-                Some(self.machine.apply(entry.id, command))
+                }))
             }
             Some(EntryKind::NoOp | EntryKind::Configuration) | None => None,
         };

@@ -3,7 +3,8 @@
 
 use std::io::{self, Write};
 
-use oarlock_rpc::codec::Wire;
+use oarlock_rpc::codec::{self, CodecError, Wire};
+use oarlock_storage::Payload;
 
 use crate::error::RestoreError;
 use crate::types::{EntryId, Snapshot};
@@ -22,6 +23,14 @@ pub trait StateMachine: Send + 'static {
 
     /// Takes one command. `id` is its place in the log.
     fn apply(&mut self, id: EntryId, command: Self::Command) -> Self::Output;
+
+    /// [`apply`](Self::apply), of the command that is encoded as `bytes`; an error if none is.
+    ///
+    /// The default decodes it. A machine that keeps large parts of commands may keep `bytes` instead,
+    /// and look at the parts in there: the log has them in memory anyway until the next snapshot.
+    fn apply_encoded(&mut self, id: EntryId, bytes: &Payload) -> Result<Self::Output, CodecError> {
+        Ok(self.apply(id, codec::decode(bytes)?))
+    }
 
     /// The whole state as bytes: equal states must give equal bytes.
     fn snapshot(&self) -> Vec<u8>;

@@ -9,8 +9,8 @@
 //! order is not fixed, and no floats: bincode accepts a vector of unit values of any length.
 
 use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 /// The largest value any type may allow itself, in bytes.
 pub const MAX_BYTES: usize = 64 << 20;
@@ -87,6 +87,11 @@ pub fn encode_into<T: Wire>(value: &T, bytes: &mut Vec<u8>) -> Result<(), CodecE
 
 /// Decodes what [`encode`] wrote; every byte must be consumed.
 pub fn decode<T: Wire>(bytes: &[u8]) -> Result<T, CodecError> {
+    decode_as::<T, T>(bytes)
+}
+
+/// [`decode`], of a `T`, as a type that is encoded alike and may borrow from `bytes`.
+pub fn decode_as<'a, T: Wire, V: Deserialize<'a>>(bytes: &'a [u8]) -> Result<V, CodecError> {
     let type_name = std::any::type_name::<T>();
     check_len::<T>(bytes.len())?;
     let (&found, body) = bytes.split_first().unwrap_or((&0, &[]));
@@ -141,6 +146,22 @@ mod tests {
         expected.extend([7; 5]);
         assert_eq!(encode(&sample()).unwrap(), expected);
         assert_eq!(decode::<Sample>(&expected).unwrap(), sample());
+    }
+
+    #[test]
+    fn a_value_can_be_decoded_without_a_copy() {
+        #[derive(Deserialize)]
+        struct Borrowed<'a> {
+            term: u64,
+            vote: Option<u64>,
+            data: &'a [u8],
+        }
+        let bytes = encode(&sample()).unwrap();
+        let Borrowed { term, vote, data } = decode_as::<Sample, _>(&bytes).unwrap();
+        assert_eq!((term, vote, data), (3, Some(1), &[7; 5][..]));
+        assert_eq!(data.as_ptr_range().end, bytes.as_ptr_range().end);
+        let padded = [bytes.as_slice(), &[0]].concat();
+        assert!(decode_as::<Sample, Borrowed<'_>>(&padded).is_err());
     }
 
     #[test]

@@ -42,6 +42,13 @@ impl Payload {
         }
     }
 
+    /// Where in these bytes `part` lies, if that is a part of them and not a copy.
+    pub fn position_of(&self, part: &[u8]) -> Option<usize> {
+        let at = part.as_ptr().addr().checked_sub(self.as_ptr().addr())?;
+        let end = at.checked_add(part.len())?;
+        (end <= self.len()).then_some(at)
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -152,6 +159,21 @@ mod tests {
         let bytes: Arc<[u8]> = Arc::from(&b"x"[..]);
         let back: Arc<[u8]> = Payload::from(Arc::clone(&bytes)).into();
         assert!(Arc::ptr_eq(&bytes, &back));
+    }
+
+    #[test]
+    fn a_part_is_found_where_it_is_and_a_copy_is_not() {
+        let bytes = Payload::from(b"one two three".as_slice());
+        assert_eq!(bytes.position_of(&bytes[4..7]), Some(4));
+        assert_eq!(bytes.position_of(&bytes), Some(0));
+        assert_eq!(bytes.position_of(&bytes[13..]), Some(13));
+        assert_eq!(bytes.position_of(b"two"), None);
+        // What begins in it and ends behind it, as nothing safe can but a part of something larger.
+        let whole: Arc<dyn SnapshotBytes> = Arc::new(b"one two three".to_vec());
+        let two = Payload::part(Arc::clone(&whole), 4, 3);
+        assert_eq!(two.position_of(&whole.bytes()[5..7]), Some(1));
+        assert_eq!(two.position_of(&whole.bytes()[5..8]), None);
+        assert_eq!(two.position_of(&whole.bytes()[3..5]), None);
     }
 
     #[test]
