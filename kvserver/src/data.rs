@@ -75,6 +75,17 @@ impl Data {
         self.0.rebase(base)
     }
 
+    /// Makes ready for executing `ops`; changes nothing.
+    pub(crate) fn look_ahead<B: AsRef<[u8]>>(&self, ops: &[Op<B>]) {
+        // A single one would only be looked for twice.
+        if ops.len() > 1 {
+            self.0.look_ahead(ops.iter().filter_map(|op| match op {
+                Op::Put { key, .. } | Op::Set { key, .. } => Some(key.as_ref()),
+                _ => None,
+            }));
+        }
+    }
+
     /// Executes one operation. Values that lie in `entry` may be kept there.
     pub(crate) fn execute<B: AsRef<[u8]> + Debug>(
         &mut self,

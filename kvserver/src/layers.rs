@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::base::Base;
-use crate::key::{Key, KeyRef, Place};
+use crate::key::{Key, KeyRef, Place, hash};
 use crate::merge::Merged;
 use crate::value::Value;
 
@@ -90,6 +90,13 @@ impl Layers {
         match self.top.get(&place as &dyn Place) {
             Some(entry) => entry.as_deref(),
             None => self.below.get(place),
+        }
+    }
+
+    /// Makes ready for finding `keys`: see [`Base::look_ahead`].
+    pub(crate) fn look_ahead<'a>(&self, keys: impl Iterator<Item = &'a [u8]>) {
+        if let Some(base) = &self.below.base {
+            base.look_ahead(keys.map(hash).collect());
         }
     }
 

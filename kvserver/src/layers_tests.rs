@@ -109,6 +109,11 @@ impl World {
     /// Executes it, from memory of its own or from an entry of the log.
     fn run(&mut self, op: Op) -> Answer {
         let budget = &mut Budget::default();
+        if self.random.u8(..4) == 0 {
+            // With another, since nothing is looked for that is alone; and all of it shows nowhere.
+            let other = Op::Put { key: self.key().into(), value: Bytes::from(b"") };
+            self.data.look_ahead(&[op.clone(), other]);
+        }
         if self.random.bool() {
             return self.data.execute(op, None, budget);
         }

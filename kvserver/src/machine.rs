@@ -90,6 +90,7 @@ impl KvMachine {
             Admission::Remembered(answers) => Ok(answers),
             Admission::Refused(reason) => Err(reason),
             Admission::Execute => {
+                self.data.look_ahead(&ops);
                 let mut budget = Budget::default();
                 let execute = |op| self.data.execute(op, entry, &mut budget);
                 let answers: Vec<Answer> = ops.into_iter().map(execute).collect();

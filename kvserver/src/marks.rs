@@ -79,6 +79,17 @@ impl<'a> Marks<'a> {
         start..behind.map_or(self.end, |n| self.at(n))
     }
 
+    /// The hash of the mark where this one would be, if all were spread evenly; 0 if there are none.
+    pub(crate) fn near(&self, hash: u64) -> u64 {
+        if self.len() == 0 { 0 } else { self.hash(self.guess(hash)) }
+    }
+
+    /// Where the mark of this hash should be. There are some marks.
+    fn guess(&self, hash: u64) -> usize {
+        let first = self.shifted(0, 0, hash);
+        self.shifted(first, self.hash(first), hash)
+    }
+
     fn len(&self) -> usize {
         self.bytes.len() / MARK_BYTES
     }
@@ -116,8 +127,7 @@ impl<'a> Marks<'a> {
         if n == 0 {
             return (0, 0);
         }
-        let first = self.shifted(0, 0, hash);
-        let guess = self.shifted(first, self.hash(first), hash);
+        let guess = self.guess(hash);
         let (mut low, mut high, mut step) = (0, n, 1);
         if self.hash(guess) < hash {
             low = guess + 1;
