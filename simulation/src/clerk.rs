@@ -322,8 +322,23 @@ impl World {
             &[number, seen],
             format_args!("C{} request {number} answered: {answer:?}", asking.clerk),
         );
+        let is_write = !matches!(action, Action::Get { .. });
         self.record(asking, action, Some(self.now));
         self.close(number);
+        if is_write {
+            self.doubt(asking);
+        }
+    }
+
+    /// A write was answered. If somebody still leads an earlier term, which must not know of it, that is
+    /// where its clerk reads next: a moment later there is only one who leads.
+    fn doubt(&mut self, written: &Asking) {
+        if self.healed || !self.character.no_op_on_election {
+            return;
+        }
+        let Some(deposed) = self.deposed_leader() else { return };
+        self.clerks[written.clerk].leader = deposed;
+        self.ask(written.clerk, Op::Get { key: key_of(&written.op).to_vec().into() });
     }
 
     /// The session's rules forbid it.

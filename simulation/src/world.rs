@@ -298,6 +298,13 @@ impl World {
         leaders.min_by_key(|(_, running)| running.peer.current_term()).map(|(id, _)| id)
     }
 
+    /// Who leads by itself, while another leads a later term.
+    pub(crate) fn deposed_leader(&self) -> Option<PeerId> {
+        let running = self.nodes.values().filter_map(|node| node.running.as_ref());
+        let leaders = running.filter(|running| running.peer.is_leader()).count();
+        self.oldest_leader().filter(|_| leaders > 1)
+    }
+
     /// Another node, whose term compares like this to that of `node`, if both run.
     pub(crate) fn another_of_term(&mut self, node: PeerId, compares: Ordering) -> Option<PeerId> {
         let term_of =
