@@ -37,7 +37,6 @@ mod membership_tests;
 mod message;
 mod mistake;
 mod mutation;
-mod on_their_way;
 mod options;
 mod peer;
 mod rules;

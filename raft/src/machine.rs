@@ -19,7 +19,6 @@ use crate::configuration::Configuration;
 use crate::error::{OpenError, ReadError, Stopped};
 use crate::hand_over::HandOverError;
 use crate::machine_sink::MachineSink;
-use crate::on_their_way::OnTheirWay;
 use crate::options::Options;
 use crate::peer::{Raft, Status};
 use crate::rules::Vouch;
@@ -63,13 +62,12 @@ pub struct Replicated<M: StateMachine> {
     waiting: Sender<Waiting<M>>,
     timeout: Duration,
     command_bytes_max: usize,
-    on_their_way: OnTheirWay,
 }
 
 impl<M: StateMachine> Clone for Replicated<M> {
     fn clone(&self) -> Self {
         let (raft, waiting) = (self.raft.clone(), self.waiting.clone());
-        Self { raft, waiting, on_their_way: self.on_their_way.clone(), ..*self }
+        Self { raft, waiting, ..*self }
     }
 }
 
@@ -121,8 +119,7 @@ impl<M: StateMachine> Replicated<M> {
             let body = move |shared: &Arc<Shared>| snapshots_thread(shared, &*stage);
             spawn(raft.shared(), me, "snapshots", body)?;
         }
-        let on_their_way = OnTheirWay::default();
-        Ok(Self { raft, waiting, timeout: options.timeout, command_bytes_max, on_their_way })
+        Ok(Self { raft, waiting, timeout: options.timeout, command_bytes_max })
     }
 
     /// Looks at the state, linearizably: `f` sees every command that was answered anywhere before

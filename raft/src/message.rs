@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use oarlock_rpc::Method;
-use oarlock_rpc::codec::{CodecError, Wire};
+use oarlock_rpc::codec::{self, CodecError, Wire};
+use oarlock_storage::Payload;
 use serde::{Deserialize, Serialize};
 
 use crate::configuration::Configuration;
@@ -61,7 +62,41 @@ pub(crate) struct AppendEntriesArgs {
     pub entries: Vec<Entry>,
 }
 
+/// [`AppendEntriesArgs`] as they lie in a message.
+#[derive(Deserialize)]
+struct AppendEntriesView<'a> {
+    term: Term,
+    leader_id: PeerId,
+    prev_log: EntryId,
+    leader_commit: Index,
+    #[serde(borrow)]
+    entries: Vec<EntryView<'a>>,
+}
+
+#[derive(Deserialize)]
+struct EntryView<'a> {
+    id: EntryId,
+    tag: u8,
+    data: &'a [u8],
+}
+
 impl AppendEntriesArgs {
+    /// Decodes a message. Entries that come together stay together in memory.
+    pub(crate) fn decode(message: &[u8]) -> Result<Self, CodecError> {
+        let view: AppendEntriesView<'_> = codec::decode_as::<Self, _>(message)?;
+        let AppendEntriesView { term, leader_id, prev_log, leader_commit, entries: views } = view;
+        let entry = |view: &EntryView<'_>, data| Entry { id: view.id, tag: view.tag, data };
+        let entries = match &views[..] {
+            [] => Vec::new(),
+            [alone] => vec![entry(alone, alone.data.into())],
+            _ => {
+                let data = Payload::within_one_copy(message, views.iter().map(|view| view.data));
+                views.iter().zip(data).map(|(view, data)| entry(view, data)).collect()
+            }
+        };
+        Ok(Self { term, leader_id, prev_log, leader_commit, entries })
+    }
+
     /// Whether the entries are a run right behind `prev_log` whose terms never fall or pass the
     /// sender's, of kinds this build knows. Checked once, where messages come in; the rules take
     /// it on trust.

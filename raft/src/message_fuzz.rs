@@ -23,7 +23,13 @@ fn check_all(bytes: &[u8]) {
     check::<InstallSnapshotArgs>(bytes);
     check::<InstallSnapshotReply>(bytes);
     check::<AppendEntriesArgs>(bytes);
-    if let Ok(args) = codec::decode::<AppendEntriesArgs>(bytes) {
+    let args = AppendEntriesArgs::decode(bytes);
+    assert_eq!(
+        args.as_ref().ok(),
+        codec::decode(bytes).ok().as_ref(),
+        "with entries that stay together, or apart"
+    );
+    if let Ok(args) = args {
         // Indexes and terms of all sizes, and entries that do not follow each other.
         args.is_well_formed();
     }

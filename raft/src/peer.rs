@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
-use oarlock_rpc::codec::{self, Wire};
+use oarlock_rpc::codec::{self, CodecError, Wire};
 use oarlock_rpc::{End, ReplySlot, Service, UnknownMethod};
 use oarlock_storage::{Persister, Recovered, SnapshotStage};
 
@@ -326,7 +326,7 @@ impl Service for RaftService {
                 self.shared.answer(reply, |rules, now| rules.handle_request_vote(&args, now));
             }
         } else if method == APPEND_ENTRIES.name {
-            let args = decode::<AppendEntriesArgs>(method, args);
+            let args = readable(method, AppendEntriesArgs::decode(args));
             if let Some(args) = args.filter(AppendEntriesArgs::is_well_formed) {
                 self.shared.answer(reply, |rules, now| rules.handle_append_entries(args, now));
             }
@@ -356,7 +356,11 @@ impl Service for RaftService {
     }
 }
 
-/// What cannot be read is not answered; the sender is of another build, and the log says so.
 fn decode<T: Wire>(method: &str, args: &[u8]) -> Option<T> {
-    codec::decode(args).map_err(|error| log::warn!(target: "NETW", "{method}: {error}")).ok()
+    readable(method, codec::decode(args))
+}
+
+/// What cannot be read is not answered; the sender is of another build, and the log says so.
+fn readable<T>(method: &str, args: Result<T, CodecError>) -> Option<T> {
+    args.map_err(|error| log::warn!(target: "NETW", "{method}: {error}")).ok()
 }

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use oarlock_rpc::Promise;
 use oarlock_sync::stages;
 
 use crate::error::{ReadError, Stopped, SubmitError};
@@ -18,6 +19,8 @@ pub(crate) type OfMany<M> = dyn Fn(usize, Answer<M>) + Send + Sync + 'static;
 
 /// Who waits for a command's answer.
 pub(crate) enum SubmitDone<M: StateMachine> {
+    /// A thread that sleeps.
+    Waits(Promise<Answer<M>>),
     One(Box<dyn FnOnce(Answer<M>) + Send + 'static>),
     OfMany(Arc<OfMany<M>>, usize),
 }
@@ -26,6 +29,7 @@ impl<M: StateMachine> SubmitDone<M> {
     /// Hands the answer over.
     pub(crate) fn tell(self, answer: Answer<M>) {
         match self {
+            Self::Waits(promise) => promise.keep(answer),
             Self::One(done) => done(answer),
             Self::OfMany(done, nth) => done(nth, answer),
         }

@@ -171,7 +171,8 @@ impl LogShape {
         appended.map(|entry| entry.id.term).or(kept) != Some(last_included.term)
     }
 
-    fn check_newer(&self, last_included: EntryId) {
+    /// Panics unless a snapshot up to `last_included` is newer than the current one.
+    pub(crate) fn check_newer(&self, last_included: EntryId) {
         assert!(
             last_included.index > self.base.index,
             "snapshot {last_included} is not newer than the current {}",

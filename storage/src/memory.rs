@@ -136,11 +136,11 @@ impl Persister for MemoryPersister {
         let content = staged.handle.downcast::<Vec<u8>>().expect("staged by this persister");
         let snapshot = Snapshot::new(staged.meta, Arc::new(*content));
         let mut state = self.state.lock();
-        // Changed on the side and swapped in: a batch that panics leaves nothing half done.
-        let mut next = state.clone();
-        next.apply(batch);
-        next.install(snapshot.clone());
-        *state = next;
+        // All that can be wrong is found first: a batch that panics leaves nothing half done.
+        state.shape.check(batch);
+        state.shape.check_newer(snapshot.meta.last_included);
+        state.apply(batch);
+        state.install(snapshot.clone());
         Ok(snapshot)
     }
 

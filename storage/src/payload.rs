@@ -34,6 +34,22 @@ impl Payload {
         Self(Repr::Part { whole, at, len })
     }
 
+    /// Copies of `parts`, which lie in `whole`, within one copy of that: for many small ones, to find
+    /// memory for each would take longer than to copy them. It is there as long as any of them is.
+    pub fn within_one_copy<'a>(
+        whole: &'a [u8],
+        parts: impl IntoIterator<Item = &'a [u8]>,
+    ) -> impl Iterator<Item = Self> {
+        let copy: Arc<dyn SnapshotBytes> = Arc::new(whole.to_vec());
+        parts.into_iter().map(move |part| {
+            let at = position_in(whole, part).and_then(|at| u32::try_from(at).ok());
+            match (at, u32::try_from(part.len())) {
+                (Some(at), Ok(len)) => Self::part(Arc::clone(&copy), at, len),
+                _ => part.into(),
+            }
+        })
+    }
+
     /// How many bytes there are. Never waits for a disk.
     pub fn len(&self) -> usize {
         match &self.0 {
@@ -44,15 +60,20 @@ impl Payload {
 
     /// Where in these bytes `part` lies, if that is a part of them and not a copy.
     pub fn position_of(&self, part: &[u8]) -> Option<usize> {
-        let at = part.as_ptr().addr().checked_sub(self.as_ptr().addr())?;
-        let end = at.checked_add(part.len())?;
-        (end <= self.len()).then_some(at)
+        position_in(self, part)
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// Where in `whole` `part` lies, if that is a part of it and not a copy.
+fn position_in(whole: &[u8], part: &[u8]) -> Option<usize> {
+    let at = part.as_ptr().addr().checked_sub(whole.as_ptr().addr())?;
+    let end = at.checked_add(part.len())?;
+    (end <= whole.len()).then_some(at)
 }
 
 impl Deref for Payload {
@@ -152,6 +173,20 @@ mod tests {
         let shared = two.clone();
         drop(two);
         assert_eq!(&*Arc::<[u8]>::from(shared), b"two");
+    }
+
+    #[test]
+    fn copies_of_parts_are_within_one_copy() {
+        let whole = b"one two three".to_vec();
+        let parts = [&whole[4..7], b"four", &whole[13..], &whole[..3]];
+        let copies: Vec<_> = Payload::within_one_copy(&whole, parts).collect();
+        assert_eq!(copies, parts.map(Payload::from));
+        let distance = |first: &Payload, second: &Payload| {
+            second.as_ptr().addr().wrapping_sub(first.as_ptr().addr())
+        };
+        assert_eq!(distance(&copies[3], &copies[0]), 4, "where they lie in the whole");
+        drop(whole);
+        assert_eq!(&*copies[0], b"two");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! How commands are submitted: encoded, appended in one step of the peer, and answered by the applier.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,6 +13,9 @@ use crate::rules::{Refusal, Rules};
 use crate::served::{OfMany, SubmitDone, Waiting};
 use crate::state_machine::StateMachine;
 use crate::types::EntryId;
+
+/// A thread keeps no more room than this to encode commands in.
+const ROOM_BYTES_KEPT: usize = 64 << 10;
 
 /// Who is refused, and why.
 type Refused<M> = (SubmitError, SubmitDone<M>);
@@ -29,16 +33,9 @@ impl<M: StateMachine> Replicated<M> {
         command: &M::Command,
         deadline: Instant,
     ) -> Result<M::Output, SubmitError> {
-        let bytes = self.encode(command, &mut Vec::new())?;
+        let bytes = self.encode_one(command)?;
         let (promise, answer) = promise();
-        let (one, in_company) = self.on_their_way.one_more();
-        let done = move |answer| {
-            // Before whoever waited comes again: nobody else does, perhaps.
-            drop(one);
-            promise.keep(answer);
-        };
-        let done = SubmitDone::One(Box::new(done));
-        let id = self.start(bytes, in_company, done).map_err(|(error, _)| error)?;
+        let id = self.start(bytes, SubmitDone::Waits(promise)).map_err(|(error, _)| error)?;
         match answer.wait_until(deadline) {
             Ok(Some(answer)) => answer,
             Ok(None) => Err(SubmitError::Stopped { stopped: self.why_stopped(), id: Some(id) }),
@@ -55,8 +52,8 @@ impl<M: StateMachine> Replicated<M> {
         done: impl FnOnce(Result<M::Output, SubmitError>) + Send + 'static,
     ) {
         let done = SubmitDone::One(Box::new(done));
-        let refused = match self.encode(command, &mut Vec::new()) {
-            Ok(bytes) => self.start(bytes, false, done).err(),
+        let refused = match self.encode_one(command) {
+            Ok(bytes) => self.start(bytes, done).err(),
             Err(error) => Some((error, done)),
         };
         if let Some((error, done)) = refused {
@@ -87,6 +84,19 @@ impl<M: StateMachine> Replicated<M> {
         }
     }
 
+    /// Encodes `command`, in room that this thread has kept for that.
+    fn encode_one(&self, command: &M::Command) -> Result<Arc<[u8]>, SubmitError> {
+        thread_local! {
+            static ROOM: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+        }
+        let mut room = ROOM.take();
+        let encoded = self.encode(command, &mut room);
+        if room.capacity() <= ROOM_BYTES_KEPT {
+            ROOM.set(room);
+        }
+        encoded
+    }
+
     /// Encodes `command`, in `room`, which may be used again.
     fn encode(&self, command: &M::Command, room: &mut Vec<u8>) -> Result<Arc<[u8]>, SubmitError> {
         codec::encode_into(command, room).map_err(SubmitError::Encode)?;
@@ -99,15 +109,11 @@ impl<M: StateMachine> Replicated<M> {
 
     /// Appends, and tells the applier who waits, in one step. In company, the writing may be left to
     /// the applier.
-    fn start(
-        &self,
-        bytes: Arc<[u8]>,
-        in_company: bool,
-        done: SubmitDone<M>,
-    ) -> Result<EntryId, Refused<M>> {
+    fn start(&self, bytes: Arc<[u8]>, done: SubmitDone<M>) -> Result<EntryId, Refused<M>> {
+        let waits = matches!(done, SubmitDone::Waits(_));
         let mut done = Some(done);
         let started = self.raft.shared().step(|rules, now| {
-            rules.in_company(in_company);
+            rules.in_company(waits);
             let id = start(rules, bytes, now)?;
             self.expect(Waiting::Submit(id, done.take().expect("nobody took it before")));
             Ok(id)

@@ -309,7 +309,9 @@ impl Rules {
         written: Written,
         now: Instant,
     ) {
-        self.writing_since = None;
+        if let Some(since) = self.writing_since.take() {
+            self.gather.written(now.saturating_duration_since(since));
+        }
         match written.reach {
             Reach::All => self.mutations.on_durable(through),
             Reach::HardState => self.mutations.on_hard_state_durable(through),

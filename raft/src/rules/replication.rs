@@ -76,7 +76,9 @@ impl Rules {
         let Role::Leader { progress } = &self.role else { return None };
         let follower = progress.get(&peer).filter(|follower| follower.is_ready(&at))?;
         let sent_last = follower.next_index() - 1;
-        let is_short = at.last_index - sent_last <= QUICK_ENTRIES_MAX
+        let on_disk = self.gather.shares_syncs();
+        let entries_max = if on_disk { QUICK_ENTRIES_MAX } else { QUICK_ENTRIES_MAX_IN_MEMORY };
+        let is_short = at.last_index - sent_last <= entries_max
             && self.log.bytes_between(sent_last, at.last_index) <= QUICK_BYTES_MAX;
         is_short.then(|| self.append_to(peer, false, &at))
     }
@@ -345,5 +347,8 @@ impl Rules {
 const RETRY_AFTER: Duration = Duration::from_millis(10);
 /// More entries than these are not put into a message by whoever happens to come by.
 const QUICK_ENTRIES_MAX: Index = 256;
+/// The same where writes cost nothing: who comes by is mostly the applier then, with callers to answer,
+/// which another thread can use the time for.
+const QUICK_ENTRIES_MAX_IN_MEMORY: Index = 16;
 /// The same for their bytes.
 const QUICK_BYTES_MAX: u64 = 64 << 10;

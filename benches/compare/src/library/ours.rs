@@ -11,9 +11,9 @@ use oarlock_labrpc::Network;
 use oarlock_raft::{
     EntryId, Options, PeerId, Replicated, ReplicatedOptions, RestoreError, StateMachine,
 };
-use oarlock_rpc::codec::Wire;
+use oarlock_rpc::codec::{self, CodecError, Wire};
 use oarlock_rpc::{End, Router};
-use oarlock_storage::{DiskOptions, DiskPersister, MemoryPersister, Persister};
+use oarlock_storage::{DiskOptions, DiskPersister, MemoryPersister, Payload, Persister};
 
 use super::System;
 use super::command::{Answer, Applied, Tally, command};
@@ -26,6 +26,10 @@ const ELECTED_MAX: Duration = Duration::from_secs(10);
 struct Command(#[serde(with = "serde_bytes")] Vec<u8>);
 impl Wire for Command {}
 
+/// A [`Command`] as it lies in an entry.
+#[derive(serde::Deserialize)]
+struct BorrowedCommand<'a>(&'a [u8]);
+
 struct Machine(Tally);
 
 impl StateMachine for Machine {
@@ -34,6 +38,12 @@ impl StateMachine for Machine {
 
     fn apply(&mut self, _id: EntryId, command: Command) -> Answer {
         self.0.apply(&command.0)
+    }
+
+    /// Looks at the command where it lies, as those of the other systems do.
+    fn apply_encoded(&mut self, _id: EntryId, bytes: &Payload) -> Result<Answer, CodecError> {
+        let BorrowedCommand(command) = codec::decode_as::<Command, _>(bytes)?;
+        Ok(self.0.apply(command))
     }
 
     fn snapshot(&self) -> Vec<u8> {
