@@ -10,6 +10,9 @@ use crate::Log;
 /// After so many bytes of entries a log that is compacted lets go of them.
 const COMPACTED_BYTES: u64 = 64 << 20;
 
+/// Batches of one entry differ by little, so they get so many times as many turns.
+const TURNS_ALONE: usize = 3;
+
 /// How long everything takes.
 pub struct Plan {
     pub rounds: usize,
@@ -55,7 +58,8 @@ pub fn run(plan: &Plan, parent: &Path, work: Work, sides: &[Open]) -> Vec<(f64, 
             let logs: Vec<Box<dyn Log>> =
                 sides.iter().map(|open| open(&own, work.value_bytes)).collect();
             let barrier = Arc::clone(&barrier);
-            let (rounds, turns, turn) = (plan.rounds, plan.turns, plan.turn);
+            let turns = plan.turns * if work.entries == 1 { TURNS_ALONE } else { 1 };
+            let (rounds, turn) = (plan.rounds, plan.turn);
             thread::spawn(move || write(work, logs, &barrier, (rounds, turns, turn)))
         })
         .collect();
