@@ -43,7 +43,7 @@ struct Pair {
 }
 
 impl Pair {
-    fn start() -> Self {
+    fn start(disk: fn(&Platter) -> Disk) -> Self {
         let services = Services::default();
         let mut pair =
             Self { services, peers: Vec::new(), lists: Vec::new(), platters: Vec::new() };
@@ -53,7 +53,7 @@ impl Pair {
                 initial: Configuration::of_voters([PeerId(1), PeerId(2)]),
                 connect: Arc::new(Everybody(Arc::clone(&pair.services))),
             };
-            let disk = Box::new(Disk::slow(&platter));
+            let disk = Box::new(disk(&platter));
             let peer = Replicated::open_in(id, cluster, disk, list.clone(), options())
                 .expect("an empty disk opens");
             let mut services = pair.services.lock().expect("nobody panics with it");
@@ -85,7 +85,7 @@ impl Pair {
 
 /// Two callers and a read, at the leader.
 pub(super) fn callers() {
-    let pair = Pair::start();
+    let pair = Pair::start(Disk::slow);
     let leader = pair.leader();
     let told = Told::default();
     let prompt = Prompt::begin();
@@ -113,7 +113,7 @@ pub(super) fn callers() {
 
 /// The leader lets the other one go, whose replication thread ends with that, while commands come.
 pub(super) fn member_leaves() {
-    let pair = Pair::start();
+    let pair = Pair::start(Disk::slow);
     let leader = pair.leader();
     let told = Told::default();
     let caller = thread::spawn({
@@ -139,7 +139,7 @@ pub(super) fn member_leaves() {
 
 /// The leader passes its leadership on while a command comes, and perhaps is killed meanwhile.
 pub(super) fn hands_over(with_kill: bool) {
-    let pair = Pair::start();
+    let pair = Pair::start(Disk::slow);
     let leader = pair.leader();
     let told = Told::default();
     let prompt = Prompt::begin();
@@ -169,7 +169,7 @@ pub(super) fn hands_over(with_kill: bool) {
 
 /// One is killed while the other works on.
 pub(super) fn one_is_killed() {
-    let pair = Pair::start();
+    let pair = Pair::start(Disk::slow);
     let told = Told::default();
     let callers: Vec<_> = pair
         .peers
@@ -192,6 +192,37 @@ pub(super) fn one_is_killed() {
     told.check();
 }
 
+/// Two callers at a leader that nobody answers any more: their commands are in its log at once, though
+/// they are not answered.
+pub(super) fn cut_off(disk: fn(&Platter) -> Disk) {
+    let pair = Pair::start(disk);
+    let leader = pair.leader();
+    let answer = leader.submit(&Append(0));
+    pair.services.lock().expect("nobody panics with it").clear();
+    let id = usize::try_from(leader.status().id.0).expect("1 or 2");
+    let platter = pair.platters[id - 1].clone();
+    let last_index = move || platter.held().last.index;
+    let before = last_index();
+    let prompt = Prompt::begin();
+    let callers = [1, 2].map(|item| {
+        let leader = leader.clone();
+        thread::spawn(move || leader.submit(&Append(item)).expect_err("nobody else has it"))
+    });
+    if !model::deadlines_come_early() {
+        answer.expect("it leads, and both are there");
+        while last_index() < before + 2 {
+            thread::yield_now();
+        }
+        prompt.end();
+    }
+    leader.kill();
+    for caller in callers {
+        caller.join().expect("a caller");
+    }
+    drop(leader);
+    pair.end();
+}
+
 #[test]
 fn two_peers_serve_callers() {
     explore(SCHEDULES / 3, callers);
@@ -200,6 +231,12 @@ fn two_peers_serve_callers() {
 #[test]
 fn a_member_leaves() {
     explore(SCHEDULES / 3, member_leaves);
+}
+
+#[test]
+fn commands_are_written_though_nobody_answers() {
+    explore(SCHEDULES / 3, || cut_off(Disk::instant));
+    explore(SCHEDULES / 3, || cut_off(Disk::slow));
 }
 
 #[test]

@@ -48,6 +48,6 @@ mistakes! {
     line_kept: "whoever has sent keeps the line", cluster::callers();
     line_news: "what comes up while somebody sends is forgotten", cluster::callers();
     job: "a job for the snapshot thread wakes nobody", frozen(false);
-    left: "commands are left to an applier that sleeps", callers(Disk::instant);
+    left: "commands are left to an applier that sleeps", cluster::cut_off(Disk::instant);
     promise: "a promise is kept without a word", callers(Disk::slow);
 }
