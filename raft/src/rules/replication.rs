@@ -347,8 +347,8 @@ impl Rules {
 const RETRY_AFTER: Duration = Duration::from_millis(10);
 /// More entries than these are not put into a message by whoever happens to come by.
 const QUICK_ENTRIES_MAX: Index = 256;
-/// The same where writes cost nothing: who comes by is mostly the applier then, with callers to answer,
-/// which another thread can use the time for.
-const QUICK_ENTRIES_MAX_IN_MEMORY: Index = 16;
 /// The same for their bytes.
 const QUICK_BYTES_MAX: u64 = 64 << 10;
+/// The same for entries where writes cost nothing: who comes by is mostly the applier then, with callers
+/// to answer while another thread sends.
+const QUICK_ENTRIES_MAX_IN_MEMORY: Index = 16;
