@@ -173,6 +173,7 @@ impl Driver<'_> {
         while Instant::now() < ends {
             self.turn(ends)?;
         }
+        self.note_silence(ends);
         let deadline = ends + DRAIN_MAX;
         while self.clients.iter().flatten().any(|c| !c.pending.is_empty())
             && Instant::now() < deadline
@@ -262,8 +263,7 @@ impl Driver<'_> {
         let measured =
             self.phases.is_some_and(|phases| (phases.measures_from..phases.ends).contains(&now));
         if measured {
-            let silent = now.saturating_duration_since(self.last_answer);
-            self.outcome.pause = self.outcome.pause.max(silent);
+            self.note_silence(now);
         }
         self.last_answer = now;
         let checked = match (pending.kind, answer) {
@@ -292,6 +292,12 @@ impl Driver<'_> {
             }
             _ => {}
         }
+    }
+
+    /// Nothing was answered from the last answer until `now`.
+    fn note_silence(&mut self, now: Instant) {
+        let silent = now.saturating_duration_since(self.last_answer);
+        self.outcome.pause = self.outcome.pause.max(silent);
     }
 
     fn count_error(&mut self, text: &str) {

@@ -26,6 +26,22 @@ fn calls_to_nobody_fail_at_once() {
     assert!(started.elapsed() < PATIENCE);
 }
 
+/// It has been away for long, and is wanted back at once: until it is dialled it hears of no leader.
+#[test]
+fn a_peer_that_is_away_is_dialled_often_however_long_it_stays_away() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let fixture = Fixture::new();
+    let mut options = fixture.peer_options();
+    options.address = listener.local_addr().unwrap().to_string();
+    let _end = TcpEnd::connect(options).unwrap();
+    let started = Instant::now();
+    for _ in 0..25 {
+        listener.accept().unwrap();
+    }
+    // They are due within 2.3 s. With pauses that grow to a second they would take 12 at the least.
+    assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
+}
+
 #[test]
 fn a_call_whose_time_is_up_gets_nothing_and_its_late_reply_is_ignored() {
     let fixture = Fixture::new();
