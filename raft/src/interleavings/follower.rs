@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use oarlock_rpc::codec::Wire;
 use oarlock_rpc::{Awaited, Completion, End, Method, codec, promise};
-use oarlock_sync::model::explore;
+use oarlock_sync::model::{deadlines_come_early, explore};
 use oarlock_sync::thread;
 
 use super::alone::{DiskOf, deadline_in};
 use super::disk::{Disk, Platter};
-use super::{List, Prompt, SCHEDULES, Told, options};
+use super::{List, PROMPTLY, Prompt, SCHEDULES, Told, options};
 use crate::cluster::Peers;
 use crate::message::{
     APPEND_ENTRIES, AppendEntriesArgs, AppendEntriesReply, AppendOutcome, REQUEST_VOTE,
@@ -169,7 +169,7 @@ pub(super) fn leader_awaited(with_leader: bool) {
         let answer = append(&peer, 1, 1, &platter, &told, false);
         answer.wait();
         let known = waiter.join().expect("whoever waits");
-        assert!(known == (1, Some(PeerId(2))) || oarlock_sync::model::deadlines_come_early());
+        assert!(known == (1, Some(PeerId(2))) || deadlines_come_early());
         prompt.end();
         peer.kill();
     } else {
@@ -178,6 +178,29 @@ pub(super) fn leader_awaited(with_leader: bool) {
         prompt.end();
     }
     told.check();
+}
+
+/// Entries in numbers: while the applier rests nobody wakes it, and at the end it has done all that
+/// came.
+pub(super) fn applier_rests(disk: DiskOf) {
+    let (platter, told) = (Platter::default(), Told::default());
+    let peer = follower(disk, &platter);
+    // Each commits what is before it.
+    for (from, to) in [(1, 2), (3, 4), (5, 5), (6, 6)] {
+        append(&peer, from, to, &platter, &told, true).wait();
+    }
+    // Nobody else shows itself: this waits for longer than any rest.
+    peer.wait_for_leader((1, Some(PeerId(2))), deadline_in(PROMPTLY));
+    let applied = peer.raft().status().last_applied;
+    assert!(applied == 5 || deadlines_come_early(), "applied {applied}");
+    peer.kill();
+    told.check();
+}
+
+#[test]
+fn an_applier_that_rests_wakes_by_itself() {
+    explore(SCHEDULES, || applier_rests(Disk::slow));
+    explore(SCHEDULES, || applier_rests(Disk::instant));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use oarlock_sync::model::find;
 use super::alone::{callers, change_and_kill, killed, killed_twice, snapshot};
 use super::cluster;
 use super::disk::Disk;
-use super::follower::{leader_awaited, requests};
+use super::follower::{applier_rests, leader_awaited, requests};
 use super::snapshots::frozen;
 
 /// No mistake takes more schedules than this.
@@ -49,5 +49,6 @@ mistakes! {
     line_news: "what comes up while somebody sends is forgotten", cluster::callers();
     job: "a job for the snapshot thread wakes nobody", frozen(false);
     left: "commands are left to an applier that sleeps", cluster::cut_off(Disk::instant);
+    rest: "the end of the applier's rest wakes nobody", applier_rests(Disk::slow);
     promise: "a promise is kept without a word", callers(Disk::slow);
 }

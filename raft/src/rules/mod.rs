@@ -51,6 +51,7 @@ pub(crate) use replication::{Send, SentAppend};
 pub(crate) use snapshot::SentPiece;
 pub(crate) use space::{Reach, Refusal, Written};
 
+use self::apply::Rest;
 use self::configurations::Configurations;
 use self::gather::Gather;
 use self::hand_over::HandOver;
@@ -139,6 +140,7 @@ pub(crate) struct Rules {
     // Volatile at every peer.
     commit_index: Index,
     last_applied: Index,
+    rest: Rest,
     role: Role,
     leader: Option<PeerId>,
     /// The random time-out of this stint as follower or candidate.
@@ -202,6 +204,7 @@ impl Rules {
             snapshot,
             commit_index: base.index,
             last_applied: base.index,
+            rest: Rest::default(),
             role: Role::Follower,
             leader: None,
             election_timeout: Duration::ZERO,
@@ -464,7 +467,7 @@ impl Rules {
             }
             let was_settled = self.is_configuration_committed();
             self.commit_index = index;
-            self.wake.committed = true;
+            self.wake.committed |= self.wakes_applier();
             self.wake.members |= self.is_configuration_committed() && !was_settled;
             let at = self.moment(now);
             if let Role::Leader { progress } = &self.role {

@@ -225,6 +225,7 @@ impl Rules {
         }
         let new = entries.split_off(held);
         let Some(first) = new.first().map(|entry| entry.id.index) else { return };
+        self.rest.came(new.len(), now);
         let mut reconfigured = false;
         if first <= self.log.last().index {
             assert!(first > self.commit_index, "truncate {first}, commit {}", self.commit_index);
