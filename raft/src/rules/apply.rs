@@ -137,7 +137,7 @@ mod tests {
     use crate::options::Options;
     use crate::types::{EntryId, EntryKind, PeerId};
 
-    const MICROSECOND: Duration = Duration::from_micros(1);
+    const LAST_OF_REST: Duration = Duration::from_micros(4_999);
 
     fn follower() -> (Rules, Instant) {
         let now = crate::shared::Shared::now();
@@ -162,7 +162,7 @@ mod tests {
             leader_commit: last.index + count,
             entries: (last.index + 1..=last.index + count).map(entry).collect(),
         };
-        rules.handle_append_entries(args, now);
+        drop(rules.handle_append_entries(args, now));
         rules.take_wake().committed
     }
 
@@ -200,7 +200,7 @@ mod tests {
         assert!(come(&mut rules, 2, now));
         takes(&mut rules, 0, 2, now);
         assert_eq!(sleeps(&mut rules, 2, now), Some(now + REST));
-        let later = now + REST - MICROSECOND;
+        let later = now + LAST_OF_REST;
         assert!(!come(&mut rules, 1, later) && !come(&mut rules, 3, later), "it is let be");
         // Somebody else's wake-up ends no rest.
         assert_eq!(sleeps(&mut rules, 2, later), Some(now + REST));
@@ -229,7 +229,8 @@ mod tests {
         takes(&mut rules, 2, ENTRIES_MAX, now);
         assert_eq!(sleeps(&mut rules, 2 + REST_ENTRIES_MAX, now), Some(now + REST));
         assert!(!come(&mut rules, 1, now));
-        rules.handle_timeout_now(&TimeoutNowArgs { term: 1, leader_id: PeerId(1) }, now);
+        let wish = TimeoutNowArgs { term: 1, leader_id: PeerId(1) };
+        drop(rules.handle_timeout_now(&wish, now));
         let Due::Now(round) = rules.election_due(now) else { panic!("it does not campaign") };
         let args = round.value.args;
         rules.on_own_vote(&args, now);
