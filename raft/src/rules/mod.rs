@@ -51,7 +51,6 @@ pub(crate) use replication::{Send, SentAppend};
 pub(crate) use snapshot::SentPiece;
 pub(crate) use space::{Reach, Refusal, Written};
 
-use self::apply::Rest;
 use self::configurations::Configurations;
 use self::gather::Gather;
 use self::hand_over::HandOver;
@@ -140,7 +139,7 @@ pub(crate) struct Rules {
     // Volatile at every peer.
     commit_index: Index,
     last_applied: Index,
-    rest: Rest,
+    rest: apply::Rest,
     role: Role,
     leader: Option<PeerId>,
     /// The random time-out of this stint as follower or candidate.
@@ -204,7 +203,7 @@ impl Rules {
             snapshot,
             commit_index: base.index,
             last_applied: base.index,
-            rest: Rest::default(),
+            rest: apply::Rest::default(),
             role: Role::Follower,
             leader: None,
             election_timeout: Duration::ZERO,
