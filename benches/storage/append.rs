@@ -17,7 +17,7 @@ const VALUES: [usize; 2] = [256, 4096];
 /// How long one side goes on before it is the other's turn.
 const TURN: Duration = Duration::from_millis(20);
 /// How long a round takes, both sides together: many segments, so that none decides.
-const ROUND: Duration = Duration::from_secs(3);
+pub(crate) const ROUND: Duration = Duration::from_secs(3);
 /// After so many bytes the floor begins anew, and the log is compacted.
 pub(crate) const KEPT_BYTES: u64 = 64 << 20;
 

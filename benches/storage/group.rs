@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use oarlock_storage::{Batch, DiskOptions};
 
-use super::append::{KEPT_BYTES, Log, Round};
+use super::append::{KEPT_BYTES, Log, ROUND, Round};
 use super::floor::Floor;
 use super::{Plan, directory};
 
@@ -14,7 +14,6 @@ use super::{Plan, directory};
 /// of all writers together no more than so many bytes.
 const TURN_BATCHES_MAX: u64 = 40;
 const TURN_BYTES_MAX: u64 = 32 << 20;
-const TURNS: u64 = 12;
 
 /// A batch on its way, and where to say that it is durable.
 type Request = (Batch, SyncSender<Batch>);
@@ -33,10 +32,10 @@ pub(crate) fn run(
     let blank = log.batch(entries);
     let bytes = raw.len() as u64;
     let batches = (TURN_BYTES_MAX / bytes).clamp(1, TURN_BATCHES_MAX);
-    let turns = if plan.is_test { 1 } else { TURNS };
     let rounds = (0..plan.rounds()).map(|_| {
         let mut round = Round::default();
-        for _ in 0..turns {
+        let began = Instant::now();
+        while round.batches == 0 || (began.elapsed() < ROUND && !plan.is_test) {
             round.floor += turn((writers, batches), &blank, |group| {
                 floor.append(&raw[..group.entries.len() * value]);
             });

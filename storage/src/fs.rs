@@ -79,6 +79,13 @@ pub(crate) trait FsFile: Send + Sync {
     /// Writes `pieces` one after the other from `offset` on, with one call where the system can.
     /// It may use the file's own position: one caller at a time.
     fn write_pieces_at(&self, pieces: &mut [IoSlice<'_>], offset: u64) -> io::Result<()>;
+    /// Writes `pieces` as [`write_pieces_at`](Self::write_pieces_at) does, and makes them durable (and
+    /// nothing else), all with one call of the system. False if that is not possible here: then they
+    /// are to be written and synced, all of them.
+    fn write_durably(&self, pieces: &[IoSlice<'_>], offset: u64) -> io::Result<bool> {
+        let _ = (pieces, offset);
+        Ok(false)
+    }
     /// Makes content and length durable.
     fn sync_data(&self) -> io::Result<()>;
     /// Takes away everybody's permission to write, for later openers.

@@ -10,8 +10,11 @@ use crate::Log;
 /// After so many bytes of entries a log that is compacted lets go of them.
 const COMPACTED_BYTES: u64 = 64 << 20;
 
-/// Batches of one entry differ by little, so they get so many times as many turns.
-const TURNS_ALONE: usize = 3;
+/// One writer's batches of one entry are nothing but a write and a flush, so the logs differ by little:
+/// there are so many times as many rounds,
+const ROUNDS_ALONE: usize = 4;
+/// and in each, so many turns of one batch each, so that all meet the disk in the same mood.
+const TURNS_ALONE: usize = 1500;
 
 /// How long everything takes.
 pub struct Plan {
@@ -46,9 +49,25 @@ pub struct Work {
 /// Makes a log in a directory, for values of so many bytes.
 pub type Open = fn(&Path, usize) -> Box<dyn Log>;
 
-/// Entries a second of each of `sides`, the median of the rounds; and its ratio to the first of
-/// them in the same round, likewise.
-pub fn run(plan: &Plan, parent: &Path, work: Work, sides: &[Open]) -> Vec<(f64, f64)> {
+/// How one of the logs did.
+pub struct Score {
+    /// Entries a second, the median of the rounds.
+    pub rate: f64,
+    /// To the first log in the same round, likewise.
+    pub ratio: f64,
+    /// In how many of the rounds it was slower than the one that is `compared`.
+    pub behind: usize,
+    pub rounds: usize,
+}
+
+/// The scores of `sides`, each beside the first of them and the one that is `compared`.
+pub fn run(plan: &Plan, parent: &Path, work: Work, sides: &[Open], compared: usize) -> Vec<Score> {
+    let is_alone = work.writers == 1 && work.entries == 1 && plan.turns > 1;
+    let (rounds, turns, turn) = if is_alone {
+        (plan.rounds * ROUNDS_ALONE, TURNS_ALONE, Duration::ZERO)
+    } else {
+        (plan.rounds, plan.turns, plan.turn)
+    };
     let dir = tempfile::tempdir_in(parent).expect("a directory for the bench");
     let barrier = Arc::new(Barrier::new(work.writers));
     let writers: Vec<_> = (0..work.writers)
@@ -58,8 +77,6 @@ pub fn run(plan: &Plan, parent: &Path, work: Work, sides: &[Open]) -> Vec<(f64, 
             let logs: Vec<Box<dyn Log>> =
                 sides.iter().map(|open| open(&own, work.value_bytes)).collect();
             let barrier = Arc::clone(&barrier);
-            let turns = plan.turns * if work.entries == 1 { TURNS_ALONE } else { 1 };
-            let (rounds, turn) = (plan.rounds, plan.turn);
             thread::spawn(move || write(work, logs, &barrier, (rounds, turns, turn)))
         })
         .collect();
@@ -69,10 +86,11 @@ pub fn run(plan: &Plan, parent: &Path, work: Work, sides: &[Open]) -> Vec<(f64, 
         writers.iter().map(|rounds| rounds[round][side]).sum()
     };
     (0..sides.len())
-        .map(|side| {
-            let rates = (0..plan.rounds).map(|round| rate(side, round)).collect();
-            let ratios = (0..plan.rounds).map(|round| rate(side, round) / rate(0, round)).collect();
-            (median(rates), median(ratios))
+        .map(|side| Score {
+            rate: median((0..rounds).map(|round| rate(side, round)).collect()),
+            ratio: median((0..rounds).map(|round| rate(side, round) / rate(0, round)).collect()),
+            behind: (0..rounds).filter(|nth| rate(side, *nth) < rate(compared, *nth)).count(),
+            rounds,
         })
         .collect()
 }

@@ -1,9 +1,8 @@
 //! The tables, in Markdown, printed line by line as they come.
 
-use std::fmt::Write as _;
 use std::path::Path;
 
-use crate::contest::{self, Open, Plan, Work};
+use crate::contest::{self, Open, Plan, Score, Work};
 use crate::document::{grouped, machine};
 use crate::floor::Floor;
 use crate::okay::Okay;
@@ -40,19 +39,22 @@ fn table(
     let names: Vec<&str> = sides.iter().map(|(name, _)| *name).collect();
     say(text, &format!("| entries a batch | value | {} |", names.join(" | ")));
     say(text, &format!("|---|---|{}", "---|".repeat(names.len())));
+    let ours = names.iter().position(|name| *name == OURS.0).expect("Oarlock is in every table");
     let opens: Vec<Open> = sides.iter().map(|(_, open)| *open).collect();
     for value_bytes in [256, 4096] {
         for entries in [1, 16, 256] {
             let work = Work { writers, entries, value_bytes, compacts };
             let mut line = format!("| {entries} | {value_bytes} B |");
-            for (nth, (rate, ratio)) in
-                contest::run(plan, parent, work, &opens).into_iter().enumerate()
+            for (nth, score) in
+                contest::run(plan, parent, work, &opens, ours).into_iter().enumerate()
             {
-                write!(line, " {}", grouped(rate)).expect("a string takes everything");
-                if nth > 0 {
-                    write!(line, " ({ratio:.2})").expect("a string takes everything");
-                }
-                line.push_str(" |");
+                let Score { rate, ratio, behind, rounds } = score;
+                let brackets = match nth {
+                    0 => String::new(),
+                    _ if nth <= ours => format!(" ({ratio:.2})"),
+                    _ => format!(" ({ratio:.2}; {behind}/{rounds})"),
+                };
+                line.extend([" ", &grouped(rate), &brackets, " |"]);
             }
             say(text, &line);
         }

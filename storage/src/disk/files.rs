@@ -156,13 +156,27 @@ impl File {
         result.map_err(|error| io_error("write", &self.path, error))
     }
 
-    pub(crate) fn write_pieces_at(
+    fn write_pieces_at(&self, pieces: &mut [IoSlice<'_>], offset: u64) -> Result<(), StorageError> {
+        let result = self.file.write_pieces_at(pieces, offset);
+        result.map_err(|error| io_error("write", &self.path, error))
+    }
+
+    /// Writes `pieces` one after the other and makes them durable; of what was written before, that is
+    /// not promised.
+    pub(crate) fn write_synced(
         &self,
         pieces: &mut [IoSlice<'_>],
         offset: u64,
     ) -> Result<(), StorageError> {
-        let result = self.file.write_pieces_at(pieces, offset);
-        result.map_err(|error| io_error("write", &self.path, error))
+        let written = self.file.write_durably(pieces, offset);
+        if written.map_err(|error| io_error("write", &self.path, error))? {
+            return Ok(());
+        }
+        match pieces {
+            [whole] => self.write_at(whole, offset)?,
+            pieces => self.write_pieces_at(pieces, offset)?,
+        }
+        self.sync()
     }
 
     pub(crate) fn sync(&self) -> Result<(), StorageError> {

@@ -1,5 +1,7 @@
 //! One segment file being written.
 
+use std::io::IoSlice;
+
 use super::files::{File, Files};
 use super::format::{
     BatchHeader, BatchWriter, HEAD_BYTES, Identity, SECTOR_BYTES, SectorSums, SegmentHead,
@@ -233,11 +235,7 @@ impl Segment {
             Some(sums) => batch.stamp_over(header, sums, self.at),
             None => batch.stamp(header),
         };
-        match &mut *batch.slices() {
-            [whole] => self.file.write_at(whole, self.at)?,
-            pieces => self.file.write_pieces_at(pieces, self.at)?,
-        }
-        self.file.sync()?;
+        self.file.write_synced(&mut batch.slices(), self.at)?;
         self.at += len as u64;
         self.next_batch += 1;
         self.chain = chain;
@@ -247,8 +245,7 @@ impl Segment {
     /// Writes the seal, durably: from now on the next segment must exist.
     pub(crate) fn seal(&mut self) -> Result<(), StorageError> {
         let frame = seal_frame(self.salt, self.next_batch, self.chain);
-        self.file.write_at(&frame, self.at)?;
-        self.file.sync()?;
+        self.file.write_synced(&mut [IoSlice::new(&frame)], self.at)?;
         if let Some(sums) = &mut self.sums {
             sums.replace(self.at, 1, [&frame[..]]);
         }

@@ -26,11 +26,16 @@ use crate::StorageError;
 /// How many are kept ready for a log that grows.
 pub(crate) const SPARES_MAX: usize = 2;
 
-/// How many segments that the log has done with are kept to be used again: as many as it just had, since
-/// it will have as many again, but so many in any case,
+/// How many segments that the log has done with are kept to be used again: with the spares that were
+/// made, as many as it takes to become as long as it was at most of late, and to have as many
+/// spares then; but so many in any case,
 const USED_MIN: usize = 4;
 /// and no more than so many.
 const USED_MAX: usize = 32;
+
+/// How many of the log's last purges are "of late": it is a segment or two longer at one than at the
+/// other, and what is removed at one would have to be made for the next.
+const PURGES_OF_LATE: usize = 8;
 
 /// How long after a failure for want of space the next try is made.
 const RETRY_AFTER: Duration = Duration::from_millis(if cfg!(test) { 5 } else { 500 });
@@ -68,6 +73,8 @@ struct State {
     used: VecDeque<Blank>,
     /// The same, which a crash may still bring back under their old names: not to be written to.
     promised: Vec<(String, SectorSums)>,
+    /// How many closed segments there were before each of the last purges.
+    lengths: VecDeque<usize>,
     /// How many were asked for last.
     wanted: usize,
     /// How many are still to be made, the one in the making included.
@@ -179,18 +186,30 @@ impl Spares {
         state.missing == 0 || state.short.is_some()
     }
 
+    /// How many were filled with zeros, or begun to be.
+    #[cfg(test)]
+    pub(crate) fn begun(&self) -> u64 {
+        self.shared.state.lock().begun
+    }
+
     /// Says how many of those that are ready must not be lent.
     pub(crate) fn keep(&self, count: usize) {
         self.shared.state.lock().kept = count;
     }
 
-    /// How many files that nobody needs any more are welcome, when the log has done with `had` of them.
-    /// None while there is little space: then it is to be had by removing them.
-    pub(crate) fn used_wanted(&self, had: usize) -> usize {
-        let state = self.shared.state.lock();
+    /// How many files that nobody needs any more are welcome, when of `had` closed segments the log
+    /// keeps `left`. None while there is little space: then it is to be had by removing them.
+    pub(crate) fn used_wanted(&self, had: usize, left: usize) -> usize {
+        let mut state = self.shared.state.lock();
+        if state.lengths.len() == PURGES_OF_LATE {
+            state.lengths.pop_front();
+        }
+        state.lengths.push_back(had);
+        let longest = state.lengths.iter().max().map_or(had, |most| *most);
+        let wanted = (longest - left + SPARES_MAX).clamp(USED_MIN, USED_MAX);
         let is_scarce = state.short.is_some() || state.loans > 0 || state.is_over;
-        let there = state.used.len() + state.promised.len();
-        if is_scarce { 0 } else { had.clamp(USED_MIN, USED_MAX).saturating_sub(there) }
+        let there = state.count() + state.promised.len();
+        if is_scarce { 0 } else { wanted.saturating_sub(there) }
     }
 
     /// Takes over a file of a spare's length, now called `name`, that holds what `sums` says. It is

@@ -82,6 +82,12 @@ impl Wal {
         self.spares.is_settled()
     }
 
+    /// How many spares were filled with zeros so far.
+    #[cfg(test)]
+    pub(crate) fn spares_begun(&self) -> u64 {
+        self.spares.begun()
+    }
+
     /// A way to borrow the space of the spares.
     pub(crate) fn lender(&self) -> Arc<Lender> {
         Arc::new(self.spares.lender())
@@ -241,7 +247,11 @@ impl Wal {
     /// old segments is recognised as no longer needed.
     pub(crate) fn purge(&mut self, floor: u64) -> Result<(), StorageError> {
         let count = self.closed.partition_point(|closed| closed.last_index <= floor);
-        let mut wanted = self.spares.used_wanted(count);
+        if count == 0 {
+            return Ok(());
+        }
+        let had = self.closed.len();
+        let mut wanted = self.spares.used_wanted(had, had - count);
         for oldest in self.closed.drain(..count) {
             let name = segment::name(oldest.number);
             match oldest.sums {

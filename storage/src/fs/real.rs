@@ -144,6 +144,10 @@ impl FsFile for RealFile {
         Ok(())
     }
 
+    fn write_durably(&self, pieces: &[IoSlice<'_>], offset: u64) -> io::Result<bool> {
+        self.uncached.as_ref().map_or(Ok(false), |file| file.write_durably(pieces, offset))
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         self.file.sync_data()
     }

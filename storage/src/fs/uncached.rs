@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::OFlags;
+use rustix::io::{Errno, ReadWriteFlags};
 
 use super::write_buffer::WriteBuffers;
 
@@ -23,11 +24,21 @@ use super::write_buffer::WriteBuffers;
 /// ordinary writes.
 const SECTOR_BYTES: usize = 512;
 
+/// What is no longer is made durable by the write itself: one call instead of two, and where the disk
+/// can write past its cache (FUA), one command instead of a write and a flush of everything.
+const DURABLE_BYTES_MAX: usize = 8 << 10;
+
+/// The file systems that are known to make a write durable that asks for it (`RWF_DSYNC`), by the
+/// numbers they give: ext4, XFS. Others may take the flag, and not know it; `fdatasync` they know.
+const DURABLE_ON: [u64; 2] = [0xEF53, 0x5846_5342];
+
 /// A file that is written around the page cache.
 pub(super) struct Uncached {
     file: File,
     /// It did not work here, and is not tried again.
     is_refused: AtomicBool,
+    /// Whether a write may be asked to be durable by itself.
+    writes_durably: AtomicBool,
     /// Memory to write from.
     buffers: Arc<WriteBuffers>,
 }
@@ -37,12 +48,59 @@ impl Uncached {
     pub(super) fn open(path: &Path, buffers: &Arc<WriteBuffers>) -> Option<Self> {
         let flags = i32::try_from(OFlags::DIRECT.bits()).ok()?;
         let file = OpenOptions::new().write(true).custom_flags(flags).open(path).ok()?;
-        Some(Self { file, is_refused: AtomicBool::new(false), buffers: Arc::clone(buffers) })
+        let system = rustix::fs::fstatfs(&file).ok().and_then(|stat| stat.f_type.try_into().ok());
+        let writes_durably = system.is_some_and(|system| DURABLE_ON.contains(&system));
+        Some(Self {
+            file,
+            is_refused: AtomicBool::new(false),
+            writes_durably: AtomicBool::new(writes_durably),
+            buffers: Arc::clone(buffers),
+        })
     }
 
     /// Writes all of `pieces`, one after the other, from `offset` on. False if that is not possible
     /// here: then they are to be written in another way, all of them.
     pub(super) fn write(&self, pieces: &[IoSlice<'_>], offset: u64) -> io::Result<bool> {
+        self.write_with(pieces, offset, |bytes, at| self.file.write_all_at(bytes, at))
+    }
+
+    /// The same, and durable. What is long is not written so.
+    pub(super) fn write_durably(&self, pieces: &[IoSlice<'_>], offset: u64) -> io::Result<bool> {
+        let len: usize = pieces.iter().map(|piece| piece.len()).sum();
+        if len > DURABLE_BYTES_MAX || !self.writes_durably.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
+        let written = self.write_with(pieces, offset, |bytes, at| self.write_synced(bytes, at));
+        if written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Unsupported) {
+            self.writes_durably.store(false, Ordering::Relaxed);
+            return Ok(false);
+        }
+        written
+    }
+
+    /// Writes all of `bytes`, each write durable when it returns.
+    fn write_synced(&self, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let piece = [IoSlice::new(bytes)];
+            match rustix::io::pwritev2(&self.file, &piece, offset, ReadWriteFlags::DSYNC) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    bytes = &bytes[written..];
+                    offset += written as u64;
+                }
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn write_with(
+        &self,
+        pieces: &[IoSlice<'_>],
+        offset: u64,
+        write: impl Fn(&[u8], u64) -> io::Result<()>,
+    ) -> io::Result<bool> {
         let len: usize = pieces.iter().map(|piece| piece.len()).sum();
         let fits = len > 0
             && len.is_multiple_of(SECTOR_BYTES)
@@ -51,7 +109,7 @@ impl Uncached {
             return Ok(false);
         }
         let mut buffer = self.buffers.take(len)?;
-        let written = self.write_through(buffer.piece(len, SECTOR_BYTES), pieces, offset);
+        let written = write_through(buffer.piece(len, SECTOR_BYTES), pieces, offset, write);
         self.buffers.give_back(buffer);
         match written {
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
@@ -61,30 +119,30 @@ impl Uncached {
             other => other.map(|()| true),
         }
     }
+}
 
-    /// Copies the pieces to `area`, and writes it out whenever it is full.
-    fn write_through(
-        &self,
-        area: &mut [u8],
-        pieces: &[IoSlice<'_>],
-        mut offset: u64,
-    ) -> io::Result<()> {
-        let mut filled = 0;
-        for piece in pieces {
-            let mut rest: &[u8] = piece;
-            while !rest.is_empty() {
-                if filled == area.len() {
-                    self.file.write_all_at(area, offset)?;
-                    offset += filled as u64;
-                    filled = 0;
-                }
-                let (now, later) = rest.split_at(rest.len().min(area.len() - filled));
-                area[filled..filled + now.len()].copy_from_slice(now);
-                (filled, rest) = (filled + now.len(), later);
+/// Copies the pieces to `area`, and has it written whenever it is full.
+fn write_through(
+    area: &mut [u8],
+    pieces: &[IoSlice<'_>],
+    mut offset: u64,
+    write: impl Fn(&[u8], u64) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut filled = 0;
+    for piece in pieces {
+        let mut rest: &[u8] = piece;
+        while !rest.is_empty() {
+            if filled == area.len() {
+                write(area, offset)?;
+                offset += filled as u64;
+                filled = 0;
             }
+            let (now, later) = rest.split_at(rest.len().min(area.len() - filled));
+            area[filled..filled + now.len()].copy_from_slice(now);
+            (filled, rest) = (filled + now.len(), later);
         }
-        self.file.write_all_at(&area[..filled], offset)
     }
+    write(&area[..filled], offset)
 }
 
 #[cfg(test)]
@@ -114,5 +172,34 @@ mod tests {
         assert!(!file.write(&[IoSlice::new(&sector[1..])], 1024).unwrap(), "the end is not");
         assert!(!file.write(&[], 1024).unwrap(), "nothing");
         assert!(std::fs::read(&path).unwrap() == before, "nothing was written");
+    }
+
+    #[test]
+    fn short_writes_are_durable_by_themselves_where_that_is_known_to_work() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        std::fs::write(&path, vec![1; 64 << 10]).unwrap();
+        let Some(file) = Uncached::open(&path, &Arc::default()) else {
+            eprintln!("this file system keeps everything in its cache: nothing to see");
+            return;
+        };
+        let bytes: Vec<u8> = (0..DURABLE_BYTES_MAX).map(|at| (at % 251) as u8).collect();
+        let pieces: Vec<IoSlice<'_>> = bytes.chunks(777).map(IoSlice::new).collect();
+        let is_known = file.writes_durably.load(Ordering::Relaxed);
+        assert_eq!(file.write_durably(&pieces, 1024).unwrap(), is_known);
+        let found = std::fs::read(&path).unwrap();
+        if is_known {
+            assert!(found[1024..][..bytes.len()] == bytes, "what was written");
+        }
+        assert!(found[..1024].iter().chain(&found[1024 + bytes.len()..]).all(|byte| *byte == 1));
+        let longer = vec![7; DURABLE_BYTES_MAX + SECTOR_BYTES];
+        assert!(!file.write_durably(&[IoSlice::new(&longer)], 1024).unwrap(), "too long");
+        assert!(
+            !file.write_durably(&[IoSlice::new(&longer[..512])], 100).unwrap(),
+            "not at a border"
+        );
+        file.writes_durably.store(false, Ordering::Relaxed);
+        assert!(!file.write_durably(&[IoSlice::new(&longer[..512])], 1024).unwrap(), "not known");
+        assert!(std::fs::read(&path).unwrap() == found, "nothing was written");
     }
 }

@@ -82,10 +82,11 @@ impl<'a> BatchWriter<'a> {
         at: u64,
     ) -> u32 {
         self.complete_body(&mut header);
-        let first_before = sums.at(at);
-        header.unchanged_sectors = sums.replace(at, usize::MAX, self.runs());
-        // The first sector is not complete, and will hold a salt that was never there before.
-        header.unchanged_sectors -= u32::from(sums.at(at) == first_before);
+        // The first sector is not complete, and will hold a salt that was never there before: it is
+        // none of the unchanged.
+        let second_at = at + SECTOR_BYTES as u64;
+        header.unchanged_sectors =
+            sums.replace(second_at, usize::MAX, self.runs_from(SECTOR_BYTES));
         let chain = header.encode(&mut self.own);
         sums.replace(at, 1, self.runs());
         chain
@@ -104,10 +105,8 @@ impl<'a> BatchWriter<'a> {
     /// Of everything between header and trailer.
     fn payload_crc(&self) -> u32 {
         let mut hasher = crc32fast::Hasher::new();
-        let (mut skip, mut left) = (BATCH_HEADER_BYTES, self.payload_and_padding());
-        for run in self.runs() {
-            let run = &run[skip.min(run.len())..];
-            skip = 0;
+        let mut left = self.payload_and_padding();
+        for run in self.runs_from(BATCH_HEADER_BYTES) {
             let run = &run[..run.len().min(left)];
             left -= run.len();
             hasher.update(run);
@@ -127,7 +126,16 @@ impl<'a> BatchWriter<'a> {
         begins.zip(ends).zip(loose).flat_map(|((begin, end), data)| [&self.own[begin..end], data])
     }
 
-    /// The same, to be written.
+    /// The same, without the first `skip` bytes.
+    fn runs_from(&self, mut skip: usize) -> impl Iterator<Item = &[u8]> {
+        self.runs().map(move |run| {
+            let skipped = skip.min(run.len());
+            skip -= skipped;
+            &run[skipped..]
+        })
+    }
+
+    /// The bytes, to be written.
     pub(crate) fn slices(&self) -> Vec<IoSlice<'_>> {
         self.runs().filter(|run| !run.is_empty()).map(IoSlice::new).collect()
     }

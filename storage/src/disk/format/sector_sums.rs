@@ -52,6 +52,7 @@ impl SectorSums {
     }
 
     /// The sum of the sector at `at`.
+    #[cfg(test)]
     pub(crate) fn at(&self, at: u64) -> u32 {
         self.0[sector_of(at)]
     }
