@@ -1,5 +1,6 @@
 //! Several logs taking turns with the same work.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Barrier};
 use std::thread;
@@ -55,7 +56,9 @@ pub struct Score {
     pub rate: f64,
     /// To the first log in the same round, likewise.
     pub ratio: f64,
-    /// In how many of the rounds it was slower than the one that is `compared`.
+    /// The median of all batches of a writer, seconds.
+    pub p50: f64,
+    /// In how many of the rounds its median batch took longer than that of the one that is `compared`.
     pub behind: usize,
     pub rounds: usize,
 }
@@ -80,32 +83,52 @@ pub fn run(plan: &Plan, parent: &Path, work: Work, sides: &[Open], compared: usi
             thread::spawn(move || write(work, logs, &barrier, (rounds, turns, turn)))
         })
         .collect();
-    let writers: Vec<Vec<Vec<f64>>> =
+    let writers: Vec<Vec<Vec<Done>>> =
         writers.into_iter().map(|writer| writer.join().expect("a writer that ends")).collect();
     let rate = |side: usize, round: usize| -> f64 {
-        writers.iter().map(|rounds| rounds[round][side]).sum()
+        writers.iter().map(|rounds| rounds[round][side].rate()).sum()
     };
+    let p50_in = |side: usize, rounds: Range<usize>| {
+        let done = writers.iter().flat_map(|writer| &writer[rounds.clone()]);
+        median(done.flat_map(|round| &round[side].batches).copied().collect())
+    };
+    let p50 = |side: usize, round: usize| p50_in(side, round..round + 1);
     (0..sides.len())
         .map(|side| Score {
             rate: median((0..rounds).map(|round| rate(side, round)).collect()),
             ratio: median((0..rounds).map(|round| rate(side, round) / rate(0, round)).collect()),
-            behind: (0..rounds).filter(|nth| rate(side, *nth) < rate(compared, *nth)).count(),
+            p50: p50_in(side, 0..rounds),
+            behind: (0..rounds).filter(|nth| p50(side, *nth) > p50(compared, *nth)).count(),
             rounds,
         })
         .collect()
 }
 
-/// One writer: entries a second, for each round and each of its logs.
+/// What a writer did in a round with one of its logs.
+#[derive(Clone, Default)]
+struct Done {
+    entries: u64,
+    /// The time that each batch took, seconds.
+    batches: Vec<f64>,
+}
+
+impl Done {
+    fn rate(&self) -> f64 {
+        self.entries as f64 / self.batches.iter().sum::<f64>()
+    }
+}
+
+/// One writer, for each round and each of its logs.
 fn write(
     work: Work,
     mut logs: Vec<Box<dyn Log>>,
     barrier: &Barrier,
     (rounds, turns, turn): (usize, usize, Duration),
-) -> Vec<Vec<f64>> {
+) -> Vec<Vec<Done>> {
     let mut kept_bytes = vec![0; logs.len()];
-    let mut rates = Vec::new();
+    let mut all = Vec::new();
     for round in 0..=rounds {
-        let mut done = vec![(0, 0.0); logs.len()];
+        let mut done = vec![Done::default(); logs.len()];
         // Whoever comes behind somebody with much to clear away is another one each time.
         let sides = logs.len();
         for nth in (0..turns).flat_map(|first| (0..sides).map(move |step| first + step)) {
@@ -113,13 +136,14 @@ fn write(
             let log = &mut logs[side];
             barrier.wait();
             let began = Instant::now();
-            let mut entries = 0;
-            while entries == 0 || began.elapsed() < turn {
+            let (mut entries, mut until_now) = (0, Duration::ZERO);
+            while entries == 0 || until_now < turn {
                 log.append(work.entries);
                 entries += work.entries;
+                let before = std::mem::replace(&mut until_now, began.elapsed());
+                done[side].batches.push(until_now.saturating_sub(before).as_secs_f64());
             }
-            done[side].0 += entries;
-            done[side].1 += began.elapsed().as_secs_f64();
+            done[side].entries += entries;
             kept_bytes[side] += entries * work.value_bytes as u64;
             if work.compacts && kept_bytes[side] >= COMPACTED_BYTES {
                 log.compact();
@@ -128,12 +152,10 @@ fn write(
         }
         // The first round warms up.
         if round > 0 {
-            rates.push(
-                done.into_iter().map(|(entries, seconds)| entries as f64 / seconds).collect(),
-            );
+            all.push(done);
         }
     }
-    rates
+    all
 }
 
 /// The middle of `values`.

@@ -48,11 +48,22 @@ fn table(
             for (nth, score) in
                 contest::run(plan, parent, work, &opens, ours).into_iter().enumerate()
             {
-                let Score { rate, ratio, behind, rounds } = score;
-                let brackets = match nth {
-                    0 => String::new(),
-                    _ if nth <= ours => format!(" ({ratio:.2})"),
-                    _ => format!(" ({ratio:.2}; {behind}/{rounds})"),
+                let Score { rate, ratio, p50, behind, rounds } = score;
+                let mut brackets = Vec::new();
+                if nth > 0 {
+                    brackets.push(format!("{ratio:.2}"));
+                }
+                if entries == 1 && writers == 1 {
+                    let micros = p50 * 1e6;
+                    brackets.push(format!("{micros:.1} µs"));
+                }
+                if nth > ours {
+                    brackets.push(format!("{behind}/{rounds}"));
+                }
+                let brackets = if brackets.is_empty() {
+                    String::new()
+                } else {
+                    format!(" ({})", brackets.join("; "))
                 };
                 line.extend([" ", &grouped(rate), &brackets, " |"]);
             }
