@@ -56,7 +56,7 @@ pub struct Score {
     pub rate: f64,
     /// To the first log in the same round, likewise.
     pub ratio: f64,
-    /// The median of all batches of a writer, seconds.
+    /// The median of all batches, seconds.
     pub p50: f64,
     /// In how many of the rounds its median batch took longer than that of the one that is `compared`.
     pub behind: usize,

@@ -208,7 +208,7 @@ impl Spares {
         let longest = state.lengths.iter().max().map_or(had, |most| *most);
         let wanted = (longest - left + SPARES_MAX).clamp(USED_MIN, USED_MAX);
         let is_scarce = state.short.is_some() || state.loans > 0 || state.is_over;
-        let there = state.count() + state.promised.len();
+        let there = state.count() + state.missing + state.promised.len();
         if is_scarce { 0 } else { wanted.saturating_sub(there) }
     }
 

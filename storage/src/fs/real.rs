@@ -6,8 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::uncached::Uncached;
-use super::write_buffer::WriteBuffers;
+use super::uncached::{Uncached, UncachedShared};
 use super::{Fs, FsFile, LockGuard, OpenMode};
 use crate::SnapshotBytes;
 use crate::disk::mmap;
@@ -15,8 +14,8 @@ use crate::disk::mmap;
 /// The operating system's file system.
 #[derive(Clone, Default)]
 pub(crate) struct RealFs {
-    /// Memory that logs are written from.
-    buffers: Arc<WriteBuffers>,
+    /// What the files of logs share.
+    uncached: Arc<UncachedShared>,
 }
 
 impl Fs for RealFs {
@@ -49,7 +48,7 @@ impl Fs for RealFs {
         }
         let file = options.open(path)?;
         let is_log = matches!(mode, OpenMode::WriteLog | OpenMode::CreateLog);
-        let uncached = if is_log { Uncached::open(path, &self.buffers) } else { None };
+        let uncached = if is_log { Uncached::open(path, &self.uncached) } else { None };
         Ok(Arc::new(RealFile { file, uncached }))
     }
 

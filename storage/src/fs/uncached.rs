@@ -29,7 +29,7 @@ const SECTOR_BYTES: usize = 512;
 const DURABLE_BYTES_MAX: usize = 8 << 10;
 
 /// The file systems that are known to make a write durable that asks for it (`RWF_DSYNC`), by the
-/// numbers they give: ext4, XFS. Others may take the flag, and not know it; `fdatasync` they know.
+/// numbers they give: ext4 (and its forerunners), XFS. Others may take the flag, and not know it; `fdatasync` they know.
 const DURABLE_ON: [u64; 2] = [0xEF53, 0x5846_5342];
 
 /// A file that is written around the page cache.
@@ -39,13 +39,22 @@ pub(super) struct Uncached {
     is_refused: AtomicBool,
     /// Whether a write may be asked to be durable by itself.
     writes_durably: AtomicBool,
+    shared: Arc<UncachedShared>,
+}
+
+/// What all such files of a file system share.
+#[derive(Default)]
+pub(super) struct UncachedShared {
     /// Memory to write from.
-    buffers: Arc<WriteBuffers>,
+    buffers: WriteBuffers,
+    /// A write was durable by itself before: if one is refused from now on, that is no want of
+    /// knowledge, but a failure, behind which nothing is tried again.
+    has_written_durably: AtomicBool,
 }
 
 impl Uncached {
     /// Opens an existing file once more; `None` if the file system does not let it be written so.
-    pub(super) fn open(path: &Path, buffers: &Arc<WriteBuffers>) -> Option<Self> {
+    pub(super) fn open(path: &Path, shared: &Arc<UncachedShared>) -> Option<Self> {
         let flags = i32::try_from(OFlags::DIRECT.bits()).ok()?;
         let file = OpenOptions::new().write(true).custom_flags(flags).open(path).ok()?;
         let system = rustix::fs::fstatfs(&file).ok().and_then(|stat| stat.f_type.try_into().ok());
@@ -54,14 +63,21 @@ impl Uncached {
             file,
             is_refused: AtomicBool::new(false),
             writes_durably: AtomicBool::new(writes_durably),
-            buffers: Arc::clone(buffers),
+            shared: Arc::clone(shared),
         })
     }
 
     /// Writes all of `pieces`, one after the other, from `offset` on. False if that is not possible
     /// here: then they are to be written in another way, all of them.
     pub(super) fn write(&self, pieces: &[IoSlice<'_>], offset: u64) -> io::Result<bool> {
-        self.write_with(pieces, offset, |bytes, at| self.file.write_all_at(bytes, at))
+        let write = |bytes: &[u8], at| self.file.write_all_at(bytes, at);
+        match self.write_with(pieces, offset, write) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                self.is_refused.store(true, Ordering::Relaxed);
+                Ok(false)
+            }
+            other => other,
+        }
     }
 
     /// The same, and durable. What is long is not written so.
@@ -70,12 +86,20 @@ impl Uncached {
         if len > DURABLE_BYTES_MAX || !self.writes_durably.load(Ordering::Relaxed) {
             return Ok(false);
         }
-        let written = self.write_with(pieces, offset, |bytes, at| self.write_synced(bytes, at));
-        if written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Unsupported) {
-            self.writes_durably.store(false, Ordering::Relaxed);
-            return Ok(false);
+        let has_before = self.shared.has_written_durably.load(Ordering::Relaxed);
+        let write = |bytes: &[u8], at| self.write_synced(bytes, at);
+        match self.write_with(pieces, offset, write) {
+            Err(error) if !has_before && is_unknown(&error) => {
+                log::info!("no write is durable by itself here, so each is synced: {error}");
+                self.writes_durably.store(false, Ordering::Relaxed);
+                Ok(false)
+            }
+            Ok(true) => {
+                self.shared.has_written_durably.store(true, Ordering::Relaxed);
+                Ok(true)
+            }
+            other => other,
         }
-        written
     }
 
     /// Writes all of `bytes`, each write durable when it returns.
@@ -95,6 +119,8 @@ impl Uncached {
         Ok(())
     }
 
+    /// Has the pieces written, from memory that suits the disk. False if they do not lie so that this is
+    /// possible.
     fn write_with(
         &self,
         pieces: &[IoSlice<'_>],
@@ -108,17 +134,16 @@ impl Uncached {
         if !fits || self.is_refused.load(Ordering::Relaxed) {
             return Ok(false);
         }
-        let mut buffer = self.buffers.take(len)?;
+        let mut buffer = self.shared.buffers.take(len)?;
         let written = write_through(buffer.piece(len, SECTOR_BYTES), pieces, offset, write);
-        self.buffers.give_back(buffer);
-        match written {
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                self.is_refused.store(true, Ordering::Relaxed);
-                Ok(false)
-            }
-            other => other.map(|()| true),
-        }
+        self.shared.buffers.give_back(buffer);
+        written.map(|()| true)
     }
+}
+
+/// Whether the system may not know what it was asked for.
+fn is_unknown(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::InvalidInput)
 }
 
 /// Copies the pieces to `area`, and has it written whenever it is full.
@@ -185,7 +210,8 @@ mod tests {
         };
         let bytes: Vec<u8> = (0..DURABLE_BYTES_MAX).map(|at| (at % 251) as u8).collect();
         let pieces: Vec<IoSlice<'_>> = bytes.chunks(777).map(IoSlice::new).collect();
-        let is_known = file.writes_durably.load(Ordering::Relaxed);
+        let system = rustix::fs::statfs(dir.path()).unwrap().f_type;
+        let is_known = [61_267, 1_481_003_842].contains(&system);
         assert_eq!(file.write_durably(&pieces, 1024).unwrap(), is_known);
         let found = std::fs::read(&path).unwrap();
         if is_known {

@@ -1,6 +1,7 @@
 //! The simulated disk's open files and its lock.
 
 use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::sync::Arc;
 
 use oarlock_sync::Mutex;
@@ -8,6 +9,9 @@ use oarlock_sync::Mutex;
 use super::{Disk, Fault, SECTOR, Unmade, write_sector};
 use crate::SnapshotBytes;
 use crate::fs::{FsFile, LockGuard};
+
+/// What is no longer may be written and made durable in one.
+const DURABLE_BYTES_MAX: usize = 8 << 10;
 
 /// The lock is not a file here: who owns it is of no interest to a disk.
 pub(super) struct SimLock(pub(super) Arc<Mutex<Disk>>);
@@ -80,25 +84,20 @@ impl FsFile for SimFile {
         self.write_all_at(&pieces.concat(), offset)
     }
 
+    /// As two changes, so that a crash comes between them: the write, and what is durable then, which is
+    /// this and nothing else.
+    fn write_durably(&self, pieces: &[IoSlice<'_>], offset: u64) -> io::Result<bool> {
+        let bytes = pieces.iter().map(|piece| &**piece).collect::<Vec<_>>().concat();
+        if bytes.len() > DURABLE_BYTES_MAX {
+            return Ok(false);
+        }
+        self.write_all_at(&bytes, offset)?;
+        let (start, end) = (offset as usize, offset as usize + bytes.len());
+        self.sync_sectors(start / SECTOR..end.div_ceil(SECTOR)).map(|()| true)
+    }
+
     fn sync_data(&self) -> io::Result<()> {
-        let mut disk = self.disk.lock();
-        disk.syncs += 1;
-        let fault = disk.change("sync")?;
-        let unmade = disk.unmade;
-        let inode = &mut disk.files[self.file];
-        if let Some(Unmade::OfFiles(prefix)) = unmade
-            && inode.made_as.starts_with(prefix)
-        {
-            return Ok(());
-        }
-        let dirty = std::mem::take(&mut inode.dirty);
-        if let Some(Fault::Error(kind)) = fault {
-            return Err(kind.into());
-        }
-        for sector in dirty {
-            write_sector(&mut inode.durable, &inode.current, sector);
-        }
-        Ok(())
+        self.sync_sectors(0..usize::MAX)
     }
 
     fn set_read_only(&self) -> io::Result<()> {
@@ -109,5 +108,32 @@ impl FsFile for SimFile {
         let mut content = vec![0; len];
         self.read_exact_at(&mut content, offset)?;
         Ok(Arc::new(content))
+    }
+}
+
+impl SimFile {
+    /// Makes what was written to these durable.
+    fn sync_sectors(&self, sectors: Range<usize>) -> io::Result<()> {
+        let mut disk = self.disk.lock();
+        disk.syncs += 1;
+        let fault = disk.change("sync")?;
+        let unmade = disk.unmade;
+        let inode = &mut disk.files[self.file];
+        if let Some(Unmade::OfFiles(prefix)) = unmade
+            && inode.made_as.starts_with(prefix)
+        {
+            return Ok(());
+        }
+        let dirty: Vec<usize> = inode.dirty.range(sectors).copied().collect();
+        for sector in &dirty {
+            inode.dirty.remove(sector);
+        }
+        if let Some(Fault::Error(kind)) = fault {
+            return Err(kind.into());
+        }
+        for sector in dirty {
+            write_sector(&mut inode.durable, &inode.current, sector);
+        }
+        Ok(())
     }
 }
