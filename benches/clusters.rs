@@ -1,7 +1,7 @@
 //! Whole clusters on this machine, beside etcd and ZooKeeper if they are installed, by the same load
 //! (`oarlock bench`).
 //!
-//! `cargo bench --bench clusters -- [puts|pings|latency|shapes|failover|distance|state|stages …] [--rounds N] [--write] [--test]`
+//! `cargo bench --bench clusters -- [puts|floors|pings|latency|shapes|failover|distance|state|stages …] [--rounds N] [--write] [--test]`
 //!
 //! The systems take turns of some seconds, and each figure is the median of the rounds (5). Load and
 //! servers share the machine. `--write` puts the table of each part that was run in
@@ -15,9 +15,10 @@ mod distance;
 mod document;
 #[path = "clusters/failover.rs"]
 mod failover;
-#[cfg(feature = "stages")]
 #[path = "storage/floor.rs"]
 mod floor;
+#[path = "clusters/floors.rs"]
+mod floors;
 #[cfg(feature = "stages")]
 #[path = "clusters/ground.rs"]
 mod ground;
@@ -27,6 +28,8 @@ mod load;
 mod nodes;
 #[path = "clusters/shapes.rs"]
 mod shapes;
+#[path = "clusters/skeleton.rs"]
+mod skeleton;
 #[cfg(feature = "stages")]
 #[path = "clusters/stages.rs"]
 mod stages;
@@ -46,6 +49,7 @@ type Part = (&'static str, fn(&Plan) -> String);
 
 const PARTS: &[Part] = &[
     ("puts", versus::puts_and_gets),
+    ("floors", floors::beside_a_skeleton),
     ("pings", shapes::pings_and_pipelines),
     ("latency", shapes::latency_at_half_the_peak),
     ("shapes", shapes::values_and_sizes),
@@ -69,6 +73,7 @@ pub(crate) struct Plan {
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
+    skeleton::run_if_asked(&words);
     let has = |flag: &str| words.iter().any(|word| word == flag);
     assert!(cfg!(feature = "stages") || !has("stages"), "stages: with --features stages, please");
     let is_test = has("--test");

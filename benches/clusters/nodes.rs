@@ -1,4 +1,4 @@
-//! Clusters of processes: Oarlock's, etcd's and ZooKeeper's.
+//! Clusters of processes: Oarlock's, etcd's, ZooKeeper's, and the skeleton's.
 
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::skeleton;
 use crate::way::Ways;
 
 /// How long a cluster may take to answer.
@@ -21,6 +22,8 @@ pub(crate) enum System {
     Oarlock,
     Etcd,
     ZooKeeper,
+    /// No store, but what one cannot do without.
+    Skeleton,
 }
 
 impl System {
@@ -29,13 +32,14 @@ impl System {
             Self::Oarlock => "Oarlock",
             Self::Etcd => "etcd",
             Self::ZooKeeper => "ZooKeeper",
+            Self::Skeleton => "skeleton",
         }
     }
 
     /// What its nodes speak, by the load's name for that.
     pub(crate) fn speaks(self) -> &'static str {
         match self {
-            Self::Oarlock => "redis",
+            Self::Oarlock | Self::Skeleton => "redis",
             Self::Etcd => "etcd",
             Self::ZooKeeper => "zookeeper",
         }
@@ -47,6 +51,7 @@ impl System {
             Self::Oarlock => Command::new(env!("CARGO_BIN_EXE_oarlock")),
             Self::Etcd => Command::new("etcd"),
             Self::ZooKeeper => java("org.apache.zookeeper.version.VersionInfoMain"),
+            Self::Skeleton => return None,
         };
         if self != Self::ZooKeeper {
             command.arg("--version");
@@ -136,6 +141,10 @@ impl Nodes {
             System::Oarlock => self.oarlock(node),
             System::Etcd => self.etcd(node),
             System::ZooKeeper => self.zookeeper(node),
+            System::Skeleton => {
+                let dir = self.dir.join(node.to_string());
+                skeleton::command(node, self.clients[0], &self.peers, &dir)
+            }
         };
         command.args(&self.flags);
         let path = self.dir.join(format!("{node}.log"));
@@ -221,9 +230,10 @@ impl Nodes {
         self.dir.join(format!("{node}.stages"))
     }
 
-    /// Where clients connect.
+    /// Where clients connect: anywhere, but to the skeleton's first node.
     pub(crate) fn addrs(&self) -> impl Iterator<Item = String> + '_ {
-        (0..self.clients.len()).map(|node| self.addr(node))
+        let open = if self.system == System::Skeleton { 1 } else { self.clients.len() };
+        (0..open).map(|node| self.addr(node))
     }
 
     /// Where a node's clients connect.

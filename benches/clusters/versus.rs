@@ -7,13 +7,13 @@ use crate::load::{Figures, measure};
 use crate::nodes::{Nodes, System};
 use crate::{Plan, median};
 
-const CLIENTS: [&str; 4] = ["1", "16", "64", "256"];
+pub(crate) const CLIENTS: [&str; 4] = ["1", "16", "64", "256"];
 
 /// What Oarlock stands beside, as far as it is installed.
 const PEERS: [System; 2] = [System::Etcd, System::ZooKeeper];
 
 /// The requests, by the load's names for their kinds, and how many of a hundred are to read.
-const KINDS: [(&str, &str, &str); 2] = [("put", "set", "0"), ("get", "get", "100")];
+pub(crate) const KINDS: [(&str, &str, &str); 2] = [("put", "set", "0"), ("get", "get", "100")];
 
 /// How many measurements of each kind every system has before those that count. Java compiles what runs
 /// often, and has most of it done after so many.
@@ -77,7 +77,7 @@ fn heading(systems: &[System], versions: &[String]) -> String {
     )
 }
 
-fn flags<'a>(clients: &'a str, reads: &'a str) -> [&'a str; 6] {
+pub(crate) fn flags<'a>(clients: &'a str, reads: &'a str) -> [&'a str; 6] {
     ["--clients", clients, "--reads", reads, "--keys", "1000"]
 }
 

@@ -88,6 +88,12 @@ pub(crate) trait FsFile: Send + Sync {
     }
     /// Makes content and length durable.
     fn sync_data(&self) -> io::Result<()>;
+    /// Cuts the file to `len` bytes, no more than it has, and makes content and length durable.
+    fn cut(&self, len: u64) -> io::Result<()>;
+    /// Whether exactly one name leads to the file.
+    fn has_one_name(&self) -> io::Result<bool> {
+        Ok(true)
+    }
     /// Takes away everybody's permission to write, for later openers.
     fn set_read_only(&self) -> io::Result<()>;
     /// Maps `len` bytes from `offset`, which nobody may change or cut off from now on. They

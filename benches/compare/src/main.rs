@@ -34,7 +34,7 @@ pub fn value(bytes: usize) -> Vec<u8> {
 }
 
 /// What can be measured, by the names that choose it; everything without any.
-const PARTS: [&str; 4] = ["logs", "memory", "disk", "failover"];
+const PARTS: [&str; 5] = ["logs", "memory", "disk", "groups", "failover"];
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -69,6 +69,7 @@ fn measure(part: &str, is_test: bool, parent: &Path) -> String {
         "logs" => table::all(&plan, parent),
         "memory" => library::memory(library_plan, parent),
         "disk" => library::disk(library_plan, parent),
+        "groups" => library::groups(library_plan, parent),
         _ => library::failover(library_plan),
     }
 }

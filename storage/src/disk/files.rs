@@ -5,6 +5,7 @@ use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::shelf::Shelf;
 use crate::fs::{Fs, FsFile, OpenMode};
 use crate::{SnapshotBytes, StorageError};
 
@@ -21,11 +22,17 @@ pub(crate) fn io_error(operation: &'static str, path: &Path, source: io::Error) 
 pub(crate) struct Files {
     fs: Arc<dyn Fs>,
     dir: PathBuf,
+    shelf: Shelf,
 }
 
 impl Files {
     pub(crate) fn new(fs: Arc<dyn Fs>, dir: &Path) -> Self {
-        Self { fs, dir: dir.into() }
+        Self { fs, dir: dir.into(), shelf: Shelf::default() }
+    }
+
+    /// Where the file of an old snapshot may be kept for the next.
+    pub(crate) fn shelf(&self) -> &Shelf {
+        &self.shelf
     }
 
     pub(crate) fn fs(&self) -> &dyn Fs {
@@ -181,6 +188,16 @@ impl File {
 
     pub(crate) fn sync(&self) -> Result<(), StorageError> {
         self.file.sync_data().map_err(|error| io_error("sync", &self.path, error))
+    }
+
+    /// Cuts the file to `len` bytes, durably.
+    pub(crate) fn cut(&self, len: u64) -> Result<(), StorageError> {
+        self.file.cut(len).map_err(|error| io_error("cut", &self.path, error))
+    }
+
+    /// Whether no other name leads to the file.
+    pub(crate) fn has_one_name(&self) -> Result<bool, StorageError> {
+        self.file.has_one_name().map_err(|error| io_error("look at", &self.path, error))
     }
 
     pub(crate) fn set_read_only(&self) -> Result<(), StorageError> {

@@ -31,7 +31,8 @@ pub(crate) fn map(file: &File, offset: u64, len: usize) -> io::Result<Arc<dyn Sn
     }
     // SAFETY: the slice must not change while it is borrowed. Only this crate writes the file. A
     // snapshot was written aside, by one writer that is complete, and about to be consumed, when the
-    // file is mapped; it is read-only by then, is renamed, and only ever unlinked. Of a segment only the bytes up to the
+    // file is mapped; it is read-only by then, is renamed, and only ever unlinked, or written over once
+    // the last handle on this mapping is gone (`shelf`). Of a segment only the bytes up to the
     // end of its last batch are mapped, and it is not the last segment of the log: nothing is
     // written to it any more except its seal, which stands behind that end; then it is only ever
     // unlinked. Unlinking leaves the mapping and its pages in place. The directory's lock keeps

@@ -19,6 +19,7 @@ mod replay;
 mod scan;
 mod segment;
 mod segment_reader;
+mod shelf;
 mod snapshot;
 mod spare;
 #[cfg(test)]
@@ -214,7 +215,8 @@ impl DiskPersister {
 
     /// Removes segments and snapshots that nothing needs any more, and `stragglers` among them.
     ///
-    /// Snapshots may go a moment later, unless somebody is short of their room. That they and the
+    /// Unless somebody is short of their room, snapshots may go a moment later, and one may stay to be
+    /// written over. That they and the
     /// segments are gone is durable when the directory is synced for something else.
     fn remove_obsolete(&mut self, stragglers: &[u64]) -> Result<(), StorageError> {
         let has_room = self.has_room();
@@ -232,7 +234,10 @@ impl DiskPersister {
             .map(|reference| snapshot::name(reference.last_included))
             .collect();
         for name in self.files.list()? {
-            if snapshot::id_of(&name).is_none() || kept.contains(&name) {
+            let Some(id) = snapshot::id_of(&name).filter(|_| !kept.contains(&name)) else {
+                continue;
+            };
+            if self.files.shelf().take_over(&self.files, &name, id, !has_room)? {
                 continue;
             }
             match &mut aside {
@@ -241,6 +246,15 @@ impl DiskPersister {
             }
         }
         Ok(())
+    }
+}
+
+impl Drop for DiskPersister {
+    fn drop(&mut self) {
+        match self.failure {
+            None => self.files.shelf().close(&self.files),
+            Some(_) => self.files.shelf().abandon(),
+        }
     }
 }
 

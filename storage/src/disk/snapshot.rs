@@ -59,13 +59,28 @@ impl SnapshotStage for DiskStage {
             is_published: false,
         };
         let mut space = Space { lender: Arc::clone(&self.lender), loan: None };
-        let file = space.with(|| self.files.open(&aside.name, OpenMode::Create))?;
+        let used = self.files.shelf().take(&self.files, &aside.name)?;
+        let is_over_another = used.is_some();
+        let file = match used {
+            Some(used) => used,
+            None => space.with(|| self.files.open(&aside.name, OpenMode::Create))?,
+        };
         let head = SnapshotHead { cluster_id: self.cluster_id, last_included: meta.last_included };
         space.with(|| file.write_at(&head.encode(), 0))?;
         let chunk = Vec::with_capacity(CHUNK_BYTES);
         let crcs = Vec::new();
         let map = self.map;
-        Ok(Box::new(DiskWriter { meta, aside, file, chunk, crcs, space, footer_crc: None, map }))
+        Ok(Box::new(DiskWriter {
+            meta,
+            aside,
+            file,
+            is_over_another,
+            chunk,
+            crcs,
+            space,
+            footer_crc: None,
+            map,
+        }))
     }
 }
 
@@ -80,11 +95,17 @@ impl Space {
     /// Does `write`; again with the space of the spares, if there is too little.
     fn with<T>(&mut self, write: impl Fn() -> Result<T, StorageError>) -> Result<T, StorageError> {
         let mut result = write();
-        if let (Err(error), None) = (&result, &self.loan)
-            && error.is_for_want_of_space()
-        {
-            self.loan = Some(self.lender.lend());
-            result = write();
+        if result.as_ref().is_err_and(StorageError::is_for_want_of_space) {
+            let has_more = match self.loan {
+                None => {
+                    self.loan = Some(self.lender.lend());
+                    true
+                }
+                Some(_) => self.lender.lend_more(),
+            };
+            if has_more {
+                result = write();
+            }
         }
         result.map_err(StorageError::of_something_new)
     }
@@ -111,6 +132,8 @@ struct DiskWriter {
     meta: SnapshotMeta,
     aside: Aside,
     file: File,
+    /// The file held another snapshot before.
+    is_over_another: bool,
     /// The content that is not written yet: less than a chunk.
     chunk: Vec<u8>,
     /// The CRCs of the chunks that are.
@@ -199,8 +222,13 @@ impl SnapshotWriter for DiskWriter {
         };
         let (block, footer_crc) = footer.encode();
         let rest = [last_chunk, &*table, &block].concat();
-        let at = HEAD_BYTES + self.crcs.len() * CHUNK_BYTES;
-        self.space.with(|| self.file.write_at(&rest, at as u64))?;
+        let at = (HEAD_BYTES + self.crcs.len() * CHUNK_BYTES) as u64;
+        self.space.with(|| self.file.write_at(&rest, at))?;
+        let end = at + rest.len() as u64;
+        if self.is_over_another {
+            // That may have been longer.
+            self.space.with(|| self.file.cut(end))?;
+        }
         self.footer_crc = Some(footer_crc);
         Ok(())
     }
@@ -213,8 +241,8 @@ impl SnapshotWriter for DiskWriter {
         let footer_crc = self.footer_crc.expect("it is complete");
         // Here and not when it is published: that is the log writer's time.
         let content = content(&self.file, content_bytes, self.map)?;
-        let Self { meta, aside, .. } = *self;
-        let handle = Staged { aside, content, content_bytes, footer_crc };
+        let Self { meta, aside, file, .. } = *self;
+        let handle = Staged { aside, file, content, content_bytes, footer_crc };
         Ok(StagedSnapshot { meta, handle: Box::new(handle) })
     }
 }
@@ -222,6 +250,7 @@ impl SnapshotWriter for DiskWriter {
 /// A complete, synced file that has no name of its own yet.
 pub(crate) struct Staged {
     aside: Aside,
+    file: File,
     content: Arc<dyn SnapshotBytes>,
     content_bytes: u64,
     footer_crc: u32,
@@ -240,6 +269,8 @@ pub(crate) fn publish(
     files.rename(&staged.aside.name, &name)?;
     staged.aside.is_published = true;
     files.sync_dir()?;
+    let file = staged.file.renamed(files, &name);
+    files.shelf().published(meta.last_included, file, &staged.content);
     let reference = SnapshotRef {
         last_included: meta.last_included,
         content_bytes: staged.content_bytes,

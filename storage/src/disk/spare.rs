@@ -278,6 +278,7 @@ impl Lender {
             lent.extend(state.give_up());
             (lent, mem::take(&mut state.promised))
         };
+        shared.files.shelf().give_up(&shared.files);
         for (name, _) in promised {
             shared.remove(&name);
         }
@@ -287,6 +288,13 @@ impl Lender {
             shared.remove(&name);
         }
         Loan(Arc::clone(shared))
+    }
+}
+
+impl Lender {
+    /// For whoever has a loan already: the space of an old snapshot that is kept, if one is by now.
+    pub(crate) fn lend_more(&self) -> bool {
+        self.0.files.shelf().give_up(&self.0.files)
     }
 }
 
@@ -328,6 +336,9 @@ impl Shared {
         let mut filling = None;
         while let Some(number) = self.wait_until_wanted(&mut filling) {
             let made = self.fill(&mut filling, number);
+            let is_full = made.as_ref().is_err_and(StorageError::is_for_want_of_space);
+            // Without the lock, since it may take long.
+            let has_more = is_full && self.files.shelf().give_up(&self.files);
             let mut state = self.state.lock();
             match made {
                 Ok(true) => {
@@ -341,7 +352,8 @@ impl Shared {
                 }
                 // It is to stop, or to give way: the next look at the state tells.
                 Ok(false) => {}
-                Err(error) if error.is_for_want_of_space() => {
+                Err(_) if has_more => state.is_filling = filling.is_some(),
+                Err(error) if is_full => {
                     if state.short.is_none() {
                         log::warn!("no room for the next segments: {}", error.of_something_new());
                     }

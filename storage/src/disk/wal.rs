@@ -213,7 +213,13 @@ impl Wal {
         }
         self.check_not_short()?;
         let aside = format!("{}.tmp", segment::name(number));
-        match zero_filled(&self.files, &aside, file_bytes) {
+        let mut made = zero_filled(&self.files, &aside, file_bytes);
+        if made.as_ref().is_err_and(StorageError::is_for_want_of_space)
+            && self.files.shelf().give_up(&self.files)
+        {
+            made = zero_filled(&self.files, &aside, file_bytes);
+        }
+        match made {
             Ok(file) => Ok(Blank { name: aside, file, file_bytes, sums: None }),
             Err(error) => {
                 // What is there of it takes space that is needed.
@@ -271,6 +277,7 @@ impl Wal {
     /// the files be overwritten.
     pub(crate) fn names_are_durable(&self) {
         self.spares.settle();
+        self.files.shelf().settle();
     }
 }
 

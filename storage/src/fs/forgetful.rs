@@ -290,6 +290,18 @@ impl FsFile for ForgetfulFile {
         Ok(())
     }
 
+    fn cut(&self, len: u64) -> io::Result<()> {
+        self.sync_data()?;
+        let notes = self.notes.lock();
+        notes.check()?;
+        self.noted.file.cut(len)
+    }
+
+    /// Besides those that lead to it in case that a change of names is undone.
+    fn has_one_name(&self) -> io::Result<bool> {
+        self.noted.file.has_one_name()
+    }
+
     fn set_read_only(&self) -> io::Result<()> {
         self.check()?;
         self.noted.file.set_read_only()

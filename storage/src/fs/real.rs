@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, IoSlice, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt as _};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -149,6 +149,16 @@ impl FsFile for RealFile {
 
     fn sync_data(&self) -> io::Result<()> {
         self.file.sync_data()
+    }
+
+    fn cut(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)?;
+        // Not of the data alone: that the file got shorter is not needed to read what is left.
+        self.file.sync_all()
+    }
+
+    fn has_one_name(&self) -> io::Result<bool> {
+        Ok(self.file.metadata()?.nlink() == 1)
     }
 
     fn set_read_only(&self) -> io::Result<()> {

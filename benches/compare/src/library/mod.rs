@@ -11,6 +11,7 @@ mod command;
 mod engine;
 mod failover;
 mod floor;
+mod groups;
 mod inbox;
 mod openraft;
 mod ours;
@@ -21,6 +22,7 @@ mod window;
 
 use std::sync::Arc;
 
+pub use groups::groups;
 pub use table::{disk, failover, memory};
 pub use turns::Plan;
 

@@ -74,8 +74,7 @@ fn table(plan: Plan, parent: &Path, sides: &[(&str, Start)]) -> String {
             write!(line, " {} |", grouped(median(rates))).expect("a string takes everything");
         }
         for others in &rates[1..] {
-            let ratios: Vec<f64> =
-                rates[0].iter().zip(others).map(|(ours, its)| ours / its).collect();
+            let ratios = ratios(&rates[0], others);
             write!(line, " {:.2} |", median(&ratios)).expect("a string takes everything");
         }
         say(&mut text, &line);
@@ -83,8 +82,13 @@ fn table(plan: Plan, parent: &Path, sides: &[(&str, Start)]) -> String {
     text
 }
 
+/// How many times as much each of these is as what stands beside it.
+pub fn ratios(these: &[f64], others: &[f64]) -> Vec<f64> {
+    these.iter().zip(others).map(|(this, other)| this / other).collect()
+}
+
 /// The middle of `values`.
-fn median(values: &[f64]) -> f64 {
+pub fn median(values: &[f64]) -> f64 {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]

@@ -54,7 +54,7 @@ impl Contender {
     }
 
     /// Commands a second, in a turn of so long.
-    fn turn(&mut self, load: Load, turn: Duration) -> f64 {
+    pub fn turn(&mut self, load: Load, turn: Duration) -> f64 {
         let (given, elapsed) = match load {
             Load::Callers(callers) => closed_loop(&self.system, callers, turn),
             Load::InFlight => flood(&*self.system, turn),

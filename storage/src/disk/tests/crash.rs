@@ -126,12 +126,14 @@ fn every_crash_leaves_the_old_state_or_the_new() {
 
 #[test]
 fn every_crash_of_a_log_that_goes_round_leaves_the_old_state_or_the_new() {
-    let mut states = 0;
+    let (mut states, mut kept) = (0, 0);
     each_crash(&round_and_round(), 1, 4, |crashed, progress, context| {
         states += usize::from(ends_on_used(crashed));
+        kept += usize::from(crashed.contents().keys().any(|name| name.starts_with("used-snap")));
         check(crashed, progress, context);
     });
     assert!(states > 200, "{states} states of segments used again");
+    assert!(kept > 200, "{kept} states of a snapshot that is kept to be written over");
 }
 
 /// How many distinct states of the disk are tried; `OARLOCK_CRASH_STATES` asks for more.

@@ -15,6 +15,7 @@ mod reading;
 mod repair;
 mod repair_crash;
 mod restart;
+mod shelf;
 mod spares;
 mod tree;
 mod used;

@@ -205,6 +205,11 @@ impl FsFile for TreeFile {
         self.file.sync_data()
     }
 
+    fn cut(&self, len: u64) -> io::Result<()> {
+        self.tree.change()?;
+        self.file.cut(len)
+    }
+
     fn set_read_only(&self) -> io::Result<()> {
         self.file.set_read_only()
     }

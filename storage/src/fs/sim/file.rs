@@ -100,6 +100,18 @@ impl FsFile for SimFile {
         self.sync_sectors(0..usize::MAX)
     }
 
+    fn cut(&self, len: u64) -> io::Result<()> {
+        assert!(self.is_writable, "opened to read");
+        self.sync_data()?;
+        let mut disk = self.disk.lock();
+        disk.change("cut")?;
+        let inode = &mut disk.files[self.file];
+        inode.current.truncate(len as usize);
+        inode.durable.truncate(len as usize);
+        inode.dirty.split_off(&(len as usize).div_ceil(SECTOR));
+        Ok(())
+    }
+
     fn set_read_only(&self) -> io::Result<()> {
         Ok(())
     }
