@@ -289,9 +289,7 @@ impl Lender {
         }
         Loan(Arc::clone(shared))
     }
-}
 
-impl Lender {
     /// For whoever has a loan already: the space of an old snapshot that is kept, if one is by now.
     pub(crate) fn lend_more(&self) -> bool {
         self.0.files.shelf().give_up(&self.0.files)

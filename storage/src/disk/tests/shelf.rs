@@ -305,3 +305,19 @@ fn a_loan_is_of_what_comes_onto_the_shelf_later_too() {
     writer.write(&vec![4; 2 * 65_536]).unwrap();
     assert!(!is_on_shelf(&disk));
 }
+
+#[test]
+fn there_is_one_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = Files::new(Arc::new(RealFs::default()), dir.path());
+    for index in 1..4 {
+        let (name, id) = (format!("{index}.snap"), EntryId::new(index, 1));
+        let file = files.open(&name, OpenMode::Create).unwrap();
+        files.shelf().published(id, file, &(Arc::new(Vec::new()) as Arc<dyn SnapshotBytes>));
+        let is_taken = files.shelf().take_over(&files, &name, id, false).unwrap();
+        assert_eq!(is_taken, index == 1, "{name}");
+        assert_eq!(files.open_existing(&name).unwrap().is_none(), is_taken, "{name}");
+    }
+    files.shelf().close(&files);
+    assert!(!is_on_real_shelf(dir.path()));
+}
