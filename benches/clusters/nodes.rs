@@ -153,6 +153,15 @@ impl Nodes {
         self.children[node] = Some(command.spawn().expect("it is installed"));
     }
 
+    /// Stops all nodes of Oarlock's, and starts them again with these further arguments.
+    pub(crate) fn start_again_with(&mut self, flags: &[&str]) {
+        self.flags = flags.iter().map(ToString::to_string).collect();
+        let size = self.children.len();
+        (0..size).for_each(|node| self.end(node, rustix::process::Signal::TERM));
+        (0..size).for_each(|node| self.start_node(node));
+        self.wait_until_ready();
+    }
+
     /// Where a node finds another.
     fn port_from(&self, node: usize, other: usize) -> u16 {
         match &self.ways {

@@ -1,6 +1,7 @@
 //! A large state: what it takes of memory, how long nodes that were all killed are away, and what
 //! snapshots cost those who write meanwhile.
 
+use std::cell::Cell;
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -10,7 +11,7 @@ use rustix::process::Signal;
 
 use crate::load::{self, Figures};
 use crate::nodes::{Nodes, Resident, System};
-use crate::turns::Turns;
+use crate::turns::{self, Turns};
 use crate::{Plan, median};
 
 /// Keys, and the bytes of each one's value.
@@ -35,30 +36,75 @@ fn sizes(plan: &Plan) -> (String, String) {
     let mut table = "### Memory and restarts\n\nThree nodes; every key is put, and then keys at random \
         for some time, by 64 clients. \"Resident\" is of the largest node, in MiB, while it runs: memory of \
         its own, and pages of files (program and snapshot). \"Away\" is from the start of all nodes, \
-        which were killed, to the first linearizable get; the median.\n\n\
-        | keys | value | resident, own | resident, files | away s | resident then, own | files |\n\
-        |---|---|---|---|---|---|---|\n"
+        which were killed, to the first linearizable get; the median: killed right behind puts, and once \
+        no node writes a snapshot any more.\n\n\
+        | keys | value | resident, own | resident, files | away s, amid puts | away s, at rest | resident then, own | files |\n\
+        |---|---|---|---|---|---|---|---|\n"
         .to_owned();
     let shapes = if plan.is_test { &SHAPES_OF_TEST[..] } else { &SHAPES };
     for &(keys, value) in shapes {
         let mut nodes = Nodes::start(System::Oarlock, 3, &plan.dir);
         fill(&nodes, keys, value);
-        // Whole turns in which snapshots are written are there only where those are large.
-        let wanted = if keys > SHAPES[0].0 { 5 } else { 0 };
-        let (seconds, turns) = if plan.is_test { (0.1, 2) } else { (1.0, keys as usize / 30_000) };
-        let turns = Turns::take(&nodes, (turns, wanted), || put(&nodes, keys, value, seconds));
-        of_turns = turns.table(keys, value);
+        // Only large snapshots take whole seconds.
+        if shapes.len() == 1 || keys > SHAPES[0].0 {
+            of_turns = turns(plan, &nodes, keys, value);
+        }
+        // From here on they are looked at right behind puts, or at rest.
+        let seconds = if plan.is_test { 0.1 } else { 3.0 };
+        let mut seeds = 1000..;
+        let mut put = |nodes: &Nodes| {
+            let seed = seeds.next().expect("there are enough");
+            drop(put(nodes, keys, value, seconds, seed));
+        };
+        put(&nodes);
         let full = nodes.resident();
-        let away = median((0..plan.rounds.min(3)).map(|_| away(&mut nodes)).collect());
+        let mut aways = |at_rest| {
+            let aways = (0..plan.rounds.min(3)).map(|_| {
+                put(&nodes);
+                if at_rest {
+                    turns::rest(&nodes);
+                }
+                away(&mut nodes)
+            });
+            median(aways.collect())
+        };
+        let (amid, away) = (aways(false), aways(true));
         let again = nodes.resident();
         let mib = |resident: &Resident| (resident.own_bytes >> 20, resident.file_bytes >> 20);
         let ((own, files), (own_then, files_then)) = (mib(&full), mib(&again));
         _ = writeln!(
             table,
-            "| {keys} | {value} B | {own} | {files} | {away:.2} | {own_then} | {files_then} |"
+            "| {keys} | {value} B | {own} | {files} | {amid:.2} | {away:.2} | {own_then} | {files_then} |"
         );
     }
     (table, of_turns)
+}
+
+/// The table of puts into a large state, which is in `usual`.
+fn turns(plan: &Plan, usual: &Nodes, keys: u32, value: u32) -> String {
+    let (seconds, turns, rounds, wanted) =
+        if plan.is_test { (0.1, 1, 1, 0) } else { (1.0, 10, 3, 5) };
+    let mut never = Nodes::start(System::Oarlock, 3, &plan.dir);
+    fill(&never, keys, value);
+    // It takes snapshots until it is as large, and none from there on.
+    turns::rest(&never);
+    never.start_again_with(&["--snapshot-log-bytes", NEVER]);
+    // Other keys each time, and the same ones for both.
+    let (mut of_usual, mut of_never) = (Turns::default(), Turns::default());
+    let (usual_seed, never_seed) = (Cell::new(1), Cell::new(1));
+    let of = |nodes: &Nodes, seed: &Cell<u32>| {
+        seed.set(seed.get() + 1);
+        put(nodes, keys, value, seconds, seed.get())
+    };
+    turns::rest(usual);
+    for round in 1.. {
+        of_usual.take(usual, turns, || of(usual, &usual_seed));
+        of_never.take(&never, turns, || of(&never, &never_seed));
+        if round >= rounds && of_usual.of_either_kind() >= wanted {
+            break;
+        }
+    }
+    turns::table(&of_usual, &of_never, keys, value)
 }
 
 fn snapshots(plan: &Plan) -> String {
@@ -78,9 +124,10 @@ fn snapshots(plan: &Plan) -> String {
         fill(nodes, keys, value);
     }
     let mut found: [Vec<Figures>; 2] = Default::default();
-    for _ in 0..plan.rounds {
+    for round in 0..plan.rounds {
         for ((_, nodes), figures) in clusters.iter().zip(&mut found) {
-            figures.push(put(nodes, keys, value, plan.seconds));
+            let seed = u32::try_from(round).expect("there are few");
+            figures.push(put(nodes, keys, value, plan.seconds, seed));
         }
     }
     for ((name, _), figures) in clusters.iter().zip(&found) {
@@ -105,11 +152,12 @@ fn fill(nodes: &Nodes, keys: u32, value: u32) {
     load::run(nodes, &[&flags[..], &rest].concat()).expect("every key is put and found");
 }
 
-/// Puts keys at random.
-fn put(nodes: &Nodes, keys: u32, value: u32, seconds: f64) -> Figures {
+/// Puts keys at random: others with each `seed`.
+fn put(nodes: &Nodes, keys: u32, value: u32, seconds: f64, seed: u32) -> Figures {
     let (keys, value, seconds) = (keys.to_string(), value.to_string(), seconds.to_string());
     let flags = ["--clients", "64", "--keys", &keys, "--value-bytes", &value];
-    let rest = ["--warmup", "0", "--seconds", &seconds];
+    let seed = seed.to_string();
+    let rest = ["--warmup", "0", "--seconds", &seconds, "--seed", &seed];
     load::run(nodes, &[&flags[..], &rest].concat()).expect("every put is answered")
 }
 

@@ -1,5 +1,5 @@
-//! Puts into a large state, in short turns: those while a node writes a snapshot apart from those while
-//! none does.
+//! Puts into a large state, for a second at a time: those while a node writes a snapshot apart from those
+//! while none does, and beside a cluster that never writes one.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,77 +13,83 @@ use crate::nodes::Nodes;
 /// How often the nodes' directories are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// The nodes are at rest when so many looks have found none writing; no more looks are spent on that.
+/// The nodes are at rest when so many looks have found none writing, and are so within so many.
 const LOOKS_AT_REST: u32 = 100;
-const LOOKS_MAX: u32 = 6000;
+const LOOKS_MAX: u32 = 30_000;
 
 /// No more turns are taken for the sake of either kind.
-const TURNS_MAX: usize = 120;
+const TURNS_MAX: usize = 50;
 
-/// What the turns came to. One in which a snapshot began or ended is of neither kind.
+/// What the turns came to.
 #[derive(Default)]
 pub(crate) struct Turns {
+    all: Vec<Figures>,
     none: Vec<Figures>,
     writing: Vec<Figures>,
 }
 
 impl Turns {
-    /// Takes at least `turns`, and goes on until there are `wanted` of each kind. Waits first until
-    /// the nodes have written down what was put before.
-    pub(crate) fn take(
-        nodes: &Nodes,
-        (turns, wanted): (usize, usize),
-        turn: impl Fn() -> Figures,
-    ) -> Self {
-        rest(nodes);
-        let mut taken = Self::default();
-        for nth in 0..TURNS_MAX {
-            if nth >= turns && taken.none.len().min(taken.writing.len()) >= wanted {
-                break;
-            }
+    /// Takes so many turns, and waits for the nodes to write down what was put in them.
+    pub(crate) fn take(&mut self, nodes: &Nodes, turns: usize, turn: impl Fn() -> Figures) {
+        for _ in 0..turns {
             let (figures, share) = while_looked_at(nodes, &turn);
             if share == 0.0 {
-                taken.none.push(figures);
+                self.none.push(figures.clone());
             } else if share > 0.9 {
-                taken.writing.push(figures);
+                self.writing.push(figures.clone());
             }
+            // One in which a snapshot began or ended is of neither kind.
+            self.all.push(figures);
         }
-        taken
+        rest(nodes);
     }
 
-    /// The table.
-    pub(crate) fn table(&self, keys: u32, value: u32) -> String {
-        let mut table = format!(
-            "### Puts into a large state\n\nThe cluster of {keys} keys of {value} B, before it is killed: \
-             turns of a second of 64 clients that put keys at random. A pause is the longest time in a \
-             turn in which no client is answered. Medians of the turns, and the longest pause of all.\n\n\
-             | snapshots | turns | per second | p99 ms | pause ms | the longest pause |\n\
-             |---|---|---|---|---|---|\n"
-        );
-        for (name, turns) in [("none is written", &self.none), ("a node writes one", &self.writing)]
-        {
-            if turns.is_empty() {
-                _ = writeln!(table, "| {name} | 0 | | | | |");
-                continue;
-            }
-            let of = |figure: fn(&Figures) -> f64| turns.iter().map(figure).collect::<Vec<_>>();
-            let pauses = of(Figures::pause);
-            let longest = pauses.iter().copied().fold(0.0, f64::max);
-            _ = writeln!(
-                table,
-                "| {name} | {} | {} | {:.1} | {:.0} | {longest:.0} |",
-                turns.len(),
-                grouped(median(of(|figures| figures.per_second("set")))),
-                median(of(|figures| figures.latency("set", "p99_ms"))),
-                median(pauses),
-            );
-        }
-        table
+    /// How many there are of the kind that there are fewer of; as many as anyone wants, once more
+    /// turns are not to be taken for their sake.
+    pub(crate) fn of_either_kind(&self) -> usize {
+        let fewer = self.none.len().min(self.writing.len());
+        if self.all.len() < TURNS_MAX { fewer } else { usize::MAX }
     }
 }
 
-/// Waits until no node has written a snapshot for a second, or a minute is over.
-fn rest(nodes: &Nodes) {
+/// The table: turns of a cluster that takes snapshots, and of one that never does.
+pub(crate) fn table(usual: &Turns, never: &Turns, keys: u32, value: u32) -> String {
+    let mut table = format!(
+        "### Puts into a large state\n\nTwo clusters of {keys} keys of {value} B, before one of them is \
+         killed, by turns of ten seconds; the other never takes a snapshot. 64 clients put keys at random, \
+         for a second at a time. A pause is the longest time in a second in which no client is answered. \
+         Medians of the seconds, and the longest pause of all.\n\n\
+         | snapshots | seconds | per second | p99 ms | pause ms | the longest pause |\n\
+         |---|---|---|---|---|---|\n"
+    );
+    let kinds = [
+        ("never", &never.all),
+        ("as usual", &usual.all),
+        ("of these: none is written", &usual.none),
+        ("a node writes one", &usual.writing),
+    ];
+    for (name, turns) in kinds {
+        if turns.is_empty() {
+            _ = writeln!(table, "| {name} | 0 | | | | |");
+            continue;
+        }
+        let of = |figure: fn(&Figures) -> f64| turns.iter().map(figure).collect::<Vec<_>>();
+        let pauses = of(Figures::pause);
+        let longest = pauses.iter().copied().fold(0.0, f64::max);
+        _ = writeln!(
+            table,
+            "| {name} | {} | {} | {:.1} | {:.0} | {longest:.0} |",
+            turns.len(),
+            grouped(median(of(|figures| figures.per_second("set")))),
+            median(of(|figures| figures.latency("set", "p99_ms"))),
+            median(pauses),
+        );
+    }
+    table
+}
+
+/// Waits until no node has written a snapshot for a second.
+pub(crate) fn rest(nodes: &Nodes) {
     let mut at_rest = 0;
     for _ in 0..LOOKS_MAX {
         at_rest = if nodes.are_writing_snapshots() { 0 } else { at_rest + 1 };
@@ -92,6 +98,7 @@ fn rest(nodes: &Nodes) {
         }
         std::thread::sleep(LOOK_EVERY);
     }
+    panic!("the nodes go on writing snapshots though nobody writes");
 }
 
 /// A turn, and in which share of it a node wrote a snapshot.

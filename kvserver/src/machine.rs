@@ -147,6 +147,8 @@ impl KvMachine {
             horizon: self.sessions.horizon(),
             sessions: self.sessions.sessions().clone(),
             key_count: self.data.len(),
+            len_hint: self.sessions.len_bytes() as u64
+                + snapshot::len_of(self.data.len_bytes(), self.data.len()),
             data: self.data.freeze(),
             written: Arc::clone(&self.written),
         }
@@ -210,6 +212,8 @@ pub struct FrozenKv {
     horizon: u64,
     sessions: Sessions,
     key_count: usize,
+    /// About how many bytes all of it takes.
+    len_hint: u64,
     data: Below,
     written: Arc<OnceLock<usize>>,
 }
@@ -221,6 +225,10 @@ impl Frozen for FrozenKv {
         // Whoever writes it a second time writes the same.
         _ = self.written.set(written);
         Ok(())
+    }
+
+    fn len_hint(&self) -> Option<u64> {
+        Some(self.len_hint)
     }
 }
 
@@ -269,6 +277,23 @@ mod tests {
         drop(machine.rebase(&snapshot).unwrap());
         assert_eq!(Arc::strong_count(&bytes), 1, "it needs the entry no more");
         assert_eq!(value(&machine), b"a");
+    }
+
+    #[test]
+    fn how_long_a_snapshot_will_be_is_known_before() {
+        let mut machine = KvMachine::default();
+        for index in 1..2000u64 {
+            let op = Op::Put {
+                key: Bytes::from(&index.to_be_bytes()[..]),
+                value: Bytes::from(b"value"),
+            };
+            let request = Request { ops: vec![op], ..append(index, index, "") };
+            machine.apply_at(index, request).unwrap();
+        }
+        let (state, mut content) = (machine.freeze_state(), Vec::new());
+        state.write_to(&mut content).unwrap();
+        let hint = usize::try_from(state.len_hint().unwrap()).unwrap();
+        assert!((hint..=hint * 11 / 10).contains(&content.len()), "{hint}, {}", content.len());
     }
 
     #[test]

@@ -42,10 +42,15 @@ const VERSION_BARE: u8 = 1;
 
 /// The state as bytes.
 pub(crate) fn encode(sessions: &SessionTable, data: &Data) -> Vec<u8> {
-    let mut out = Vec::with_capacity(64 + data.len_bytes() as usize + 8 * data.len());
+    let mut out = Vec::with_capacity(64 + len_of(data.len_bytes(), data.len()) as usize);
     let (horizon, sessions) = (sessions.horizon(), sessions.sessions());
     write(&mut out, (horizon, sessions), data.len(), data.iter()).expect("memory takes everything");
     out
+}
+
+/// About how many bytes a state takes of `key_count` keys which, with their values, have `data_bytes`.
+pub(crate) fn len_of(data_bytes: u64, key_count: usize) -> u64 {
+    data_bytes + 8 * key_count as u64
 }
 
 /// Writes a state to `out`: a horizon and sessions, and `key_count` records in order. Returns where the

@@ -125,7 +125,7 @@ impl<M: StateMachine> MachineSink<M> {
 pub(crate) enum Taken {
     /// It is here.
     Small(Vec<u8>),
-    /// It is to be written piece by piece.
+    /// It is to be written burst by burst.
     Large(Box<dyn Frozen>),
 }
 
@@ -142,9 +142,10 @@ pub(crate) fn taken_from(machine: &mut impl StateMachine) -> Taken {
     }
 }
 
-/// How large the log behind a snapshot of so many bytes may get: half of it, within bounds. So to write
-/// snapshots takes no more than thrice what writing the log does, and the log, with what a state
-/// machine keeps in memory of it, stays the smaller part.
+/// How large the log behind a snapshot of so many bytes gets before the next one is begun: half of it,
+/// within bounds. So to write snapshots takes no more than thrice what writing the log does, and the log,
+/// with what a state machine keeps in memory of it, stays the smaller part, even if it grows as much
+/// again while that is written.
 fn log_limit(least: u64, snapshot_bytes: u64, most: u64) -> u64 {
     (snapshot_bytes / 2).min(most).max(least)
 }

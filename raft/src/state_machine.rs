@@ -72,11 +72,21 @@ pub trait Frozen: Send + 'static {
     /// Writes the bytes that [`StateMachine::snapshot`] would have given at that moment, in pieces of
     /// any size. An error of `out` is to be returned: it says that nobody wants the rest.
     fn write_to(&self, out: &mut dyn Write) -> io::Result<()>;
+
+    /// About how many bytes that will be, if it is known: a large state is written as evenly as this
+    /// allows. Default: as many as the last snapshot has.
+    fn len_hint(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// A state that was written down in memory already.
 impl Frozen for Vec<u8> {
     fn write_to(&self, out: &mut dyn Write) -> io::Result<()> {
         out.write_all(self)
+    }
+
+    fn len_hint(&self) -> Option<u64> {
+        Some(self.len() as u64)
     }
 }

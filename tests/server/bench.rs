@@ -55,11 +55,11 @@ fn a_cluster_is_measured_and_every_answer_checked() {
     assert!(pings["ping"]["count"].as_u64() > Some(0), "{pings}");
 }
 
-#[test]
-fn a_store_that_forgets_is_found_out() {
+/// Where a store listens that takes every write, and has none of them.
+fn forgetful_store() -> [String; 1] {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let addrs = [listener.local_addr().expect("bound").to_string()];
-    // Takes every write, and has none of them. Its threads end with their connections.
+    // Its threads end with their connections.
     std::thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
             std::thread::spawn(move || -> std::io::Result<()> {
@@ -75,8 +75,24 @@ fn a_store_that_forgets_is_found_out() {
             });
         }
     });
+    addrs
+}
+
+#[test]
+fn a_store_that_forgets_is_found_out() {
+    let addrs = forgetful_store();
     let error = run_err(&args(&addrs, &["--clients", "2", "--reads", "50", "--keys", "10"]));
     assert!(error.contains("answers are wrong"), "{error}");
+}
+
+#[test]
+fn what_is_done_before_the_first_request_is_no_pause() {
+    let addr = &forgetful_store()[0];
+    // To make room for so many keys takes longer than is measured.
+    let times = ["bench", "--json", "--seconds", "0.01", "--warmup", "0", "--keys", "3000000"];
+    let found = json(&run_ok(&[&times[..], &["--clients", "1", "--addr", addr]].concat()));
+    let pause = found["pause_ms"].as_f64().expect("a number");
+    assert!(pause <= 10.0, "a pause that is longer than what was measured: {found}");
 }
 
 /// What a small ZooKeeper has.

@@ -117,6 +117,11 @@ impl Rules {
         index > self.log.base().index
     }
 
+    /// How many bytes the current snapshot has.
+    pub(crate) fn snapshot_bytes(&self) -> u64 {
+        self.snapshot.as_ref().map_or(0, |snapshot| snapshot.len() as u64)
+    }
+
     /// The snapshot that the state machine is to be told of, once.
     pub(super) fn take_published(&mut self) -> Option<Snapshot> {
         let Stage::OnItsWay(index) = self.own_snapshot.stage else { return None };

@@ -5,6 +5,7 @@ pub(crate) mod applier;
 pub(crate) mod election;
 pub(crate) mod log_writer;
 pub(crate) mod members;
+mod pace;
 pub(crate) mod replication;
 pub(crate) mod snapshots;
 

@@ -1,9 +1,8 @@
-//! The snapshot thread: writes down what the applier froze, piece by piece, while that goes on
+//! The snapshot thread: writes down what the applier froze, burst by burst, while that goes on
 //! applying; and drops what is so large that the applier would be late.
 
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use oarlock_storage::{SnapshotMeta, SnapshotStage, SnapshotWriter, StagedSnapshot, StorageError};
 
@@ -11,15 +10,15 @@ use crate::peer::SnapshotError;
 use crate::rules::{Rules, Why};
 use crate::shared::Shared;
 use crate::state_machine::Frozen;
+use crate::threads::pace::Pace;
 
-/// How much is written at a time. Between two pieces the thread rests, and looks whether anybody
-/// still wants the snapshot.
+/// How much is written at a time.
 const PIECE_BYTES: usize = 256 << 10;
-
-/// For so many times as long as it has worked, the thread rests: clients are not to notice it much.
-const REST_PER_WORK: u32 = 5;
-/// The longest rest between two pieces.
-const REST_MAX: Duration = Duration::from_millis(500);
+/// After so many bytes the thread rests, and looks whether anybody still wants the snapshot. As many as
+/// the storage syncs at a time; after fewer, more of the work would be to begin again.
+const BURST_BYTES_MAX: u64 = 2 << 20;
+/// Of a smaller state there are so many bursts, unless they would be smaller than a piece.
+const BURSTS_MIN: u64 = 64;
 
 /// What the snapshot thread is to do.
 pub(crate) enum Job {
@@ -48,8 +47,9 @@ pub(crate) fn snapshots_thread(shared: &Arc<Shared>, stage: &dyn SnapshotStage) 
 
 fn write(shared: &Shared, stage: &dyn SnapshotStage, frozen: FrozenState) {
     let index = frozen.meta.last_included.index;
-    let (why, mut pace) = (frozen.why, Pace { why: frozen.why, index, rested: Shared::now() });
-    let written = frozen.write_aside(stage, &mut |_| pace.go_on(shared));
+    let why = frozen.why;
+    let mut pace = Pace::begin(shared, index, why, frozen.state.len_hint());
+    let written = frozen.write_aside(stage, &mut |written| pace.go_on(shared, written));
     // The state may be as large as what was written, and is not for the lock.
     drop(frozen);
     match written {
@@ -68,7 +68,7 @@ fn write(shared: &Shared, stage: &dyn SnapshotStage, frozen: FrozenState) {
 }
 
 impl FrozenState {
-    /// Writes the state aside; `None` if `goes_on`, which is asked before each piece but the first and
+    /// Writes the state aside; `None` if `goes_on`, which is asked before each burst but the first and
     /// told how much there is, says that nobody wants it any more.
     pub(crate) fn write_aside(
         &self,
@@ -77,7 +77,10 @@ impl FrozenState {
     ) -> Result<Option<StagedSnapshot>, SnapshotError> {
         let writer = stage.begin(self.meta.clone())?;
         let buffer = Vec::with_capacity(PIECE_BYTES);
-        let mut pieces = Pieces { writer, buffer, goes_on, end: None };
+        let burst = self.state.len_hint().unwrap_or(u64::MAX) / BURSTS_MIN;
+        let burst_bytes = burst.clamp(PIECE_BYTES as u64, BURST_BYTES_MAX);
+        let mut pieces =
+            Pieces { writer, buffer, burst_bytes, burst_ends: burst_bytes, goes_on, end: None };
         let result = self.state.write_to(&mut pieces).and_then(|()| pieces.flush());
         match (pieces.end, result) {
             (Some(End::Unwanted), _) => Ok(None),
@@ -98,6 +101,9 @@ enum End {
 struct Pieces<'a> {
     writer: Box<dyn SnapshotWriter>,
     buffer: Vec<u8>,
+    burst_bytes: u64,
+    /// How much is written when the burst ends.
+    burst_ends: u64,
     goes_on: &'a mut dyn FnMut(u64) -> bool,
     end: Option<End>,
 }
@@ -116,7 +122,11 @@ impl Write for Pieces<'_> {
         if self.end.is_none() && !self.buffer.is_empty() {
             // No rest behind the last piece: a small state is not to wait for nothing.
             let written = self.writer.len_bytes();
-            self.end = if written > 0 && !(self.goes_on)(written) {
+            let burst_is_over = written >= self.burst_ends;
+            if burst_is_over {
+                self.burst_ends = written + self.burst_bytes;
+            }
+            self.end = if burst_is_over && !(self.goes_on)(written) {
                 Some(End::Unwanted)
             } else {
                 self.writer.write(&self.buffer).err().map(End::Failed)
@@ -130,53 +140,74 @@ impl Write for Pieces<'_> {
     }
 }
 
-/// How fast a snapshot is written.
-struct Pace {
-    why: Why,
-    index: u64,
-    rested: Instant,
-}
-
-impl Pace {
-    /// Rests, unless the snapshot is urgent; whether to go on.
-    fn go_on(&mut self, shared: &Shared) -> bool {
-        let worked = Shared::now() - self.rested;
-        let (is_wanted, rest) = shared
-            .look(|rules, _| (rules.wants_snapshot(self.index), self.rest_after(worked, rules)));
-        let is_running = shared.rest(rest.min(REST_MAX));
-        self.rested = Shared::now();
-        is_wanted && is_running
-    }
-
-    /// How long to rest. The less, the longer the log has grown meanwhile: it is read again by a
-    /// restart, so it is not to get much longer than half again of what was to be.
-    fn rest_after(&self, worked: Duration, rules: &Rules) -> Duration {
-        match self.why {
-            Why::LogIsLong { limit } if rules.has_room() => {
-                let percent = percent_of_rest(rules.log().entries_bytes(), limit);
-                worked * REST_PER_WORK * percent / 100
-            }
-            Why::LogIsLong { .. } | Why::DiskIsFull => Duration::ZERO,
-        }
-    }
-}
-
-/// From 100, while a log is not longer than `limit`, to 0, once it is half again as long.
-fn percent_of_rest(log_bytes: u64, limit: u64) -> u32 {
-    let margin = (limit / 2).max(1);
-    let left = margin.saturating_sub(log_bytes.saturating_sub(limit));
-    let percent = u128::from(left) * 100 / u128::from(margin);
-    u32::try_from(percent).expect("at most a hundred")
-}
-
 #[cfg(test)]
 mod tests {
-    use super::percent_of_rest;
+    use super::*;
+    use crate::EntryId;
+    use oarlock_storage::{Batch, MemoryPersister, Persister};
+
+    /// A state that is written like this, with a flush behind its first bytes, which nobody asked for.
+    struct Flushed(Vec<u8>, Option<u64>);
+
+    impl Frozen for Flushed {
+        fn write_to(&self, out: &mut dyn Write) -> io::Result<()> {
+            let (first, others) = self.0.split_at(1000);
+            out.write_all(first)?;
+            out.flush()?;
+            out.write_all(others)
+        }
+
+        fn len_hint(&self) -> Option<u64> {
+            self.1
+        }
+    }
+
+    /// Writes so many bytes as long as `goes_on`, and checks them: after how many bytes that was asked,
+    /// and whether they were all written.
+    fn written(len: usize, hint: Option<u64>, goes_on: impl Fn(u64) -> bool) -> (Vec<u64>, bool) {
+        let mut persister = MemoryPersister::new();
+        persister.load();
+        let content: Vec<u8> = (0..len).map(|at| (at % 251) as u8).collect();
+        let last_included = EntryId::new(1, 1);
+        let frozen = FrozenState {
+            meta: SnapshotMeta { last_included, ..SnapshotMeta::default() },
+            why: Why::DiskIsFull,
+            state: Box::new(Flushed(content.clone(), hint)),
+        };
+        let mut asked = Vec::new();
+        let mut goes_on = |written| {
+            asked.push(written);
+            goes_on(written)
+        };
+        let staged = frozen.write_aside(&*persister.snapshot_stage(), &mut goes_on).unwrap();
+        let is_written = staged.is_some();
+        if let Some(staged) = staged {
+            let entries =
+                vec![oarlock_storage::Entry { id: last_included, tag: 0, data: Vec::new().into() }];
+            persister.persist(&Batch { entries, ..Batch::default() }).unwrap();
+            let snapshot = persister.save_state_and_snapshot(&Batch::default(), staged).unwrap();
+            assert!(*snapshot == *content);
+        }
+        (asked, is_written)
+    }
 
     #[test]
-    fn the_longer_the_log_the_shorter_the_rests() {
-        let percents = [0, 100, 125, 150, 1000].map(|bytes| percent_of_rest(bytes, 100));
-        assert_eq!(percents, [100, 100, 50, 0, 0]);
-        assert!([0, 1, u64::MAX].iter().all(|&limit| percent_of_rest(7, limit) <= 100));
+    fn a_large_state_is_written_in_bursts() {
+        let len = 7 << 20;
+        let (asked, is_written) = written(len, None, |_| true);
+        assert!(is_written);
+        assert_eq!(asked.len(), 3, "{asked:?}");
+        let lens = asked.windows(2).map(|pair| pair[1] - pair[0]);
+        assert!(lens.into_iter().all(|len| len.abs_diff(BURST_BYTES_MAX) <= PIECE_BYTES as u64));
+        // The smaller it is, the smaller they are.
+        let (asked, _) = written(len, Some(len as u64), |_| true);
+        assert_eq!(asked.len(), len / PIECE_BYTES - 1, "{asked:?}");
+        assert_eq!(written(PIECE_BYTES, Some(7), |_| true), (Vec::new(), true));
+    }
+
+    #[test]
+    fn what_nobody_wants_is_not_written_to_its_end() {
+        let (asked, is_written) = written(7 << 20, None, |written| written < 3 << 20);
+        assert!(!is_written && asked.len() == 2, "{asked:?}");
     }
 }

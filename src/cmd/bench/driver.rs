@@ -294,9 +294,11 @@ impl Driver<'_> {
         }
     }
 
-    /// Nothing was answered from the last answer until `now`.
+    /// Nothing was answered from the last answer until `now`, as far as that is measured: who has many
+    /// keys, or connections, takes a while before the first request.
     fn note_silence(&mut self, now: Instant) {
-        let silent = now.saturating_duration_since(self.last_answer);
+        let measures_from = self.phases.map_or(now, |phases| phases.measures_from);
+        let silent = now.saturating_duration_since(self.last_answer.max(measures_from));
         self.outcome.pause = self.outcome.pause.max(silent);
     }
 
