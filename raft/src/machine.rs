@@ -39,8 +39,9 @@ pub struct ReplicatedOptions {
     pub snapshot_log_bytes: Option<u64>,
     /// However large the last snapshot is, the next one is begun once the log behind it has more bytes
     /// than this, or than `snapshot_log_bytes` if that is more; while that is written the log gets up to
-    /// twice as long, and no longer unless the disk is left behind. A large state is so written less
-    /// often than its log, and the log, which is in memory too, stays within bounds. Default: 256 MiB.
+    /// twice as long (a short one a quarter longer), unless the disk is left behind. A large state is so
+    /// written less often than its log, and the log, which is in memory too, stays within bounds.
+    /// Default: 256 MiB.
     pub snapshot_log_bytes_max: u64,
     /// How long [`Replicated::submit`] and [`Replicated::read`] wait.
     pub timeout: Duration,

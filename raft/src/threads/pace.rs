@@ -70,10 +70,14 @@ impl Pace {
     }
 }
 
+/// A log of less than this is short: who writes hardly notices how fast the snapshot is written that
+/// replaces it, and more of it would be a large part of the memory that a small state takes.
+const SHORT_BYTES: u64 = 64 << 20;
+
 /// How long the log is to be at most when a snapshot is written that was due at `limit`. Somewhat less
-/// than twice as long, so that this snapshot ends before the next is due.
+/// than twice as long, so that this snapshot ends before the next is due; if it is short, a quarter more.
 fn longest(limit: u64) -> u64 {
-    limit.saturating_add(limit / 10 * 9)
+    limit.saturating_add(if limit < SHORT_BYTES { limit / 4 } else { limit / 10 * 9 })
 }
 
 /// How much of what it may grow by the log has used up, which was `began_at` and is `now` bytes long.
@@ -180,5 +184,11 @@ mod tests {
         assert_eq!(percent_of_rest(permille(u64::MAX, 1), permille_used(0, u64::MAX, 1)), 0);
         assert_eq!(permille_used(0, 5, longest(0)), u32::MAX);
         assert_eq!(longest(u64::MAX), u64::MAX);
+    }
+
+    #[test]
+    fn a_short_log_stays_short() {
+        assert_eq!(longest(8 * MIB), 10 * MIB);
+        assert!((longest(LIMIT) - LIMIT).abs_diff(LIMIT * 9 / 10) < 10);
     }
 }
