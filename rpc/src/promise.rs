@@ -8,7 +8,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use oarlock_sync::{Condvar, Mutex, planted};
+use oarlock_sync::thread::{self, Thread};
+use oarlock_sync::{Mutex, planted};
 
 /// The side that comes to have the value. Dropped without one, it is broken.
 pub struct Promise<T>(Option<Arc<Place<T>>>);
@@ -16,14 +17,11 @@ pub struct Promise<T>(Option<Arc<Place<T>>>);
 /// The side that waits for the value.
 pub struct Awaited<T>(Arc<Place<T>>);
 
-struct Place<T> {
-    state: Mutex<State<T>>,
-    /// Notified when `state` is not `Open` any more.
-    settled: Condvar,
-}
+struct Place<T>(Mutex<State<T>>);
 
 enum State<T> {
-    Open,
+    /// It is not known yet. Who waits is to be unparked when it is.
+    Open(Option<Thread>),
     Kept(T),
     /// There will be no value, or it was taken.
     Broken,
@@ -31,7 +29,7 @@ enum State<T> {
 
 /// A promise, and what is awaited of it.
 pub fn promise<T>() -> (Promise<T>, Awaited<T>) {
-    let place = Arc::new(Place { state: Mutex::new(State::Open), settled: Condvar::new() });
+    let place = Arc::new(Place(Mutex::new(State::Open(None))));
     (Promise(Some(Arc::clone(&place))), Awaited(place))
 }
 
@@ -42,17 +40,24 @@ impl<T> Promise<T> {
     }
 
     fn settle(&mut self, state: State<T>) {
-        if let Some(place) = self.0.take() {
-            if planted("a promise speaks before it is kept") {
-                place.settled.notify_all();
-            }
-            *place.state.lock() = state;
-            if !planted("a promise is kept without a word")
-                && !planted("a promise speaks before it is kept")
-            {
-                place.settled.notify_all();
-            }
+        let Some(place) = self.0.take() else { return };
+        let place = &place.0;
+        if planted("a promise speaks before it is kept") {
+            call(std::mem::replace(&mut *place.lock(), State::Open(None)));
+            *place.lock() = state;
+            return;
         }
+        let before = std::mem::replace(&mut *place.lock(), state);
+        if !planted("a promise is kept without a word") {
+            call(before);
+        }
+    }
+}
+
+/// Wakes who waits for what was in this state.
+fn call<T>(before: State<T>) {
+    if let State::Open(Some(waiter)) = before {
+        waiter.unpark();
     }
 }
 
@@ -65,38 +70,44 @@ impl<T> Drop for Promise<T> {
 impl<T> Awaited<T> {
     /// Waits for the value; `None` if the promise was broken.
     pub fn wait(self) -> Option<T> {
-        let mut state = self.0.state.lock();
-        while matches!(*state, State::Open) {
-            self.0.settled.wait(&mut state);
+        while !self.is_settled_or_calls() {
+            thread::park();
         }
-        take(&mut state)
+        self.take()
     }
 
     /// Waits until `deadline`; gives itself back if the promise is open then.
     pub fn wait_until(self, deadline: Instant) -> Result<Option<T>, Self> {
-        let mut state = self.0.state.lock();
-        while matches!(*state, State::Open) {
-            if self.0.settled.wait_until(&mut state, deadline).timed_out() {
-                break;
+        while !self.is_settled_or_calls() {
+            if oarlock_sync::now() >= deadline {
+                return Err(self);
             }
+            oarlock_sync::park_until(deadline);
         }
-        if matches!(*state, State::Open) {
-            drop(state);
-            return Err(self);
-        }
-        Ok(take(&mut state))
+        Ok(self.take())
     }
 
     /// Whether it is known how this ends, so that [`wait`](Self::wait) would not block.
     pub fn is_settled(&self) -> bool {
-        !matches!(*self.0.state.lock(), State::Open)
+        !matches!(*self.0.0.lock(), State::Open(_))
     }
-}
 
-fn take<T>(state: &mut State<T>) -> Option<T> {
-    match std::mem::replace(state, State::Broken) {
-        State::Kept(value) => Some(value),
-        State::Open | State::Broken => None,
+    /// Whether it is known how this ends. If not, this thread is unparked when it is.
+    fn is_settled_or_calls(&self) -> bool {
+        match &mut *self.0.0.lock() {
+            State::Open(waiter) => {
+                *waiter = Some(thread::current());
+                false
+            }
+            State::Kept(_) | State::Broken => true,
+        }
+    }
+
+    fn take(self) -> Option<T> {
+        match std::mem::replace(&mut *self.0.0.lock(), State::Broken) {
+            State::Kept(value) => Some(value),
+            State::Open(_) | State::Broken => None,
+        }
     }
 }
 

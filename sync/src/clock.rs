@@ -85,6 +85,17 @@ pub(crate) fn woke(waiter: &Arc<Waiter>) {
     });
 }
 
+/// Sleeps until somebody unparks this thread, at the latest until `deadline`.
+pub fn park_until(deadline: Instant) {
+    if deadline <= now() {
+        return;
+    }
+    let waiter = Arc::new(Waiter::parked(thread::current()));
+    sleeps(deadline, &waiter);
+    thread::park();
+    woke(&waiter);
+}
+
 fn run() {
     crate::scheduler::this_is_the_clock();
     // Not before the scheduler, which knows it now, says so.

@@ -7,6 +7,8 @@
 //!
 //! **Boundary:** nothing here knows what is guarded, or who waits for what.
 
+#[cfg(any(not(feature = "interleavings"), test))]
+mod alarm;
 #[cfg(feature = "interleavings")]
 mod clock;
 #[cfg(feature = "interleavings")]
@@ -18,14 +20,21 @@ mod scheduler;
 pub mod stages;
 
 #[cfg(feature = "interleavings")]
-pub use clock::now;
+pub use clock::{now, park_until};
 #[cfg(feature = "interleavings")]
 pub use model::planted;
 #[cfg(feature = "interleavings")]
 pub use primitives::{Condvar, Mutex, MutexGuard, WaitTimeoutResult};
+#[cfg(all(feature = "interleavings", test))]
+use shuttle::sync::atomic::AtomicU64;
 #[cfg(feature = "interleavings")]
 pub use shuttle::thread;
 
+#[cfg(not(feature = "interleavings"))]
+use std::sync::atomic::AtomicU64;
+
+#[cfg(not(feature = "interleavings"))]
+pub use alarm::park_until;
 #[cfg(not(feature = "interleavings"))]
 pub use parking_lot::{Condvar, Mutex, MutexGuard, WaitTimeoutResult};
 #[cfg(not(feature = "interleavings"))]

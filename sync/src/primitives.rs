@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use shuttle::thread::Thread;
+
 use crate::clock;
 
 /// Like `parking_lot::Mutex`.
@@ -58,12 +60,27 @@ pub struct Condvar {
 pub(crate) struct Waiter {
     wake: shuttle::sync::Condvar,
     notified: AtomicBool,
+    /// It is parked instead, and waits for no condition variable.
+    parked: Option<Thread>,
 }
 
 impl Waiter {
+    fn new() -> Self {
+        let wake = shuttle::sync::Condvar::new();
+        Self { wake, notified: AtomicBool::new(false), parked: None }
+    }
+
+    /// A thread that is about to park.
+    pub(crate) fn parked(thread: Thread) -> Self {
+        Self { parked: Some(thread), ..Self::new() }
+    }
+
     /// Its deadline has come.
     pub(crate) fn time_out(&self) {
-        self.wake.notify_all();
+        match &self.parked {
+            Some(thread) => thread.unpark(),
+            None => self.wake.notify_all(),
+        }
     }
 }
 
@@ -119,8 +136,7 @@ impl Condvar {
         // Others may run between the look at the predicate and this: who notifies without having
         // held the mutex is missed.
         shuttle::thread::sleep(Duration::ZERO);
-        let wake = shuttle::sync::Condvar::new();
-        let waiter = Arc::new(Waiter { wake, notified: AtomicBool::new(false) });
+        let waiter = Arc::new(Waiter::new());
         self.waiters().push(Arc::clone(&waiter));
         if let Some(deadline) = deadline {
             clock::sleeps(deadline, &waiter);

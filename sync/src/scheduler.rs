@@ -71,6 +71,10 @@ impl<S: Scheduler> Scheduler for TimeLast<S> {
             return Some(clock);
         }
         let others: Vec<&Task> = runnable.iter().copied().filter(|t| t.id() != clock).collect();
+        // A parked thread may wake for no reason, but time does not wait for that.
+        if can_tick && !others.iter().any(|task| task.runnable()) {
+            return Some(clock);
+        }
         let choice = if others.is_empty() { runnable } else { &others };
         self.inner.next_task(choice, current, is_yielding)
     }
