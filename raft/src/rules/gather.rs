@@ -91,10 +91,13 @@ impl Gather {
     /// An entry arrived. Returns whether the threads must be told: they look at later ones by
     /// themselves while these gather.
     pub(super) fn arrived(&mut self, now: Instant) -> bool {
-        // Closer to each other than the quiet at a burst's end, and a little.
-        let gap = self.quiet() * 7 / 6;
-        self.in_burst = self.bursts && self.shared && now < self.last_arrival + gap;
-        self.last_arrival = now;
+        // Those of one step come at one moment, from one caller, who is no company to himself.
+        if now != self.last_arrival {
+            // Closer to each other than the quiet at a burst's end, and a little.
+            let gap = self.quiet() * 7 / 6;
+            self.in_burst = self.bursts && self.shared && now < self.last_arrival + gap;
+            self.last_arrival = now;
+        }
         self.is_left = std::mem::take(&mut self.in_company);
         let is_first = self.since.is_none();
         self.since.get_or_insert(now);
@@ -209,15 +212,35 @@ mod tests {
             let mut gather = Gather::new(Duration::ZERO, start);
             // It takes a few to believe that a disk has changed.
             (0..50).for_each(|_| gather.written(Duration::from_micros(write_takes)));
-            gather.arrived(start);
-            gather.arrived(start);
+            let at = |micros| start + Duration::from_micros(micros);
+            gather.arrived(at(1));
+            gather.arrived(at(2));
             gather.taken(2);
-            gather.arrived(start);
-            gather.until(start).map(|until| (until - start).as_micros())
+            gather.arrived(at(3));
+            gather.until(at(3)).map(|until| (until - at(3)).as_micros())
         };
         assert_eq!(waits(150), None, "a burst is no reason to wait");
         assert!(waits(1000).is_some_and(|micros| (115..=125).contains(&micros)));
         assert_eq!(waits(30_000), Some(300));
+    }
+
+    #[test]
+    fn what_one_caller_submits_in_one_step_goes_at_once() {
+        #[expect(clippy::disallowed_methods, reason = "an origin for stated times")]
+        let start = Instant::now();
+        let mut gather = Gather::new(Duration::ZERO, start);
+        gather.write_takes = Duration::from_millis(1);
+        for step in 1..4 {
+            let now = start + Duration::from_millis(step);
+            (0..100).for_each(|_| _ = gather.arrived(now));
+            assert_eq!(gather.until(now), None, "nobody else is about to come");
+            gather.taken(step * 100);
+        }
+        let later = start + Duration::from_micros(3_050);
+        gather.arrived(later);
+        assert!(gather.until(later).is_some(), "right behind them somebody else came");
+        gather.arrived(later);
+        assert!(gather.until(later).is_some(), "with another command");
     }
 
     #[test]
