@@ -55,6 +55,15 @@ pub(super) struct OwnSnapshot {
     stage: Stage,
     /// Since one could not be written: when the next is tried.
     again_at: Option<Instant>,
+    /// The last entry that the log had when this peer started.
+    found: Index,
+}
+
+impl OwnSnapshot {
+    /// Of a peer that starts, with a log up to `found`.
+    pub(super) fn at_start(found: Index) -> Self {
+        Self { found, ..Self::default() }
+    }
 }
 
 impl Rules {
@@ -66,8 +75,8 @@ impl Rules {
         why: Why,
         now: Instant,
     ) -> Option<SnapshotMeta> {
-        let OwnSnapshot { stage, again_at } = self.own_snapshot;
-        let is_too_early = again_at.is_some_and(|at| now < at);
+        let OwnSnapshot { stage, again_at, .. } = self.own_snapshot;
+        let is_too_early = again_at.is_some_and(|at| now < at) || self.catches_up(applied, why);
         if stage != Stage::None || is_too_early || !self.is_snapshot_due(applied, why) {
             return None;
         }
@@ -86,7 +95,7 @@ impl Rules {
     ) -> Unused {
         let index = staged.meta.last_included.index;
         assert_eq!(self.own_snapshot.stage, Stage::Written(index), "one at a time");
-        self.own_snapshot = OwnSnapshot::default();
+        self.own_snapshot = OwnSnapshot::at_start(self.own_snapshot.found);
         if !self.wants_snapshot(index) || !self.is_snapshot_due(index, why) {
             return Unused::Snapshot(staged);
         }
@@ -103,7 +112,8 @@ impl Rules {
             panic!("no snapshot is under way: {:?}", self.own_snapshot);
         };
         let again_at = self.wants_snapshot(index).then(|| now + AGAIN_AFTER);
-        self.own_snapshot = OwnSnapshot { stage: Stage::None, again_at };
+        self.own_snapshot.stage = Stage::None;
+        self.own_snapshot.again_at = again_at;
     }
 
     /// Whether one is under way, or the state machine is still to be told.
@@ -132,10 +142,79 @@ impl Rules {
         current
     }
 
+    /// Whether this peer still applies what it had when it started. Then it has better things to do: its
+    /// log is as long as it was, clients wait, and what it would write is old already.
+    fn catches_up(&self, applied: Index, why: Why) -> bool {
+        let found = self.own_snapshot.found.min(self.log.last().index);
+        applied < found && why != Why::DiskIsFull
+    }
+
     fn is_snapshot_due(&self, applied: Index, why: Why) -> bool {
         match why {
             Why::LogIsLong { limit } => self.log.entries_bytes() > limit,
             Why::DiskIsFull => self.log.last().index == applied,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use oarlock_storage::Recovered;
+
+    use super::*;
+    use crate::configuration::Configuration;
+    use crate::message::AppendEntriesArgs;
+    use crate::options::Options;
+    use crate::rules::elected::{elect, write};
+    use crate::types::{Entry, EntryId, EntryKind, PeerId};
+
+    const LOG_IS_LONG: Why = Why::LogIsLong { limit: 1 };
+
+    fn entry(index: Index, term: u64) -> Entry {
+        let data = Arc::<[u8]>::from(&b"some bytes"[..]).into();
+        Entry { id: EntryId::new(index, term), tag: EntryKind::Command.tag(), data }
+    }
+
+    /// One of so many voters, whose log has ten entries of the first term.
+    fn started(voters: u64) -> (Rules, Instant) {
+        let now = crate::shared::Shared::now();
+        let entries = (1..=10).map(|index| entry(index, 1)).collect();
+        let configuration = Configuration::of_voters((0..voters).map(PeerId));
+        let options = Options { seed: 1, ..Options::default() };
+        let mut recovered = Recovered { entries, ..Recovered::default() };
+        recovered.hard_state.current_term = 1;
+        let rules = Rules::recovered(PeerId(0), configuration, recovered, options, now);
+        (rules.unwrap(), now)
+    }
+
+    #[test]
+    fn what_was_there_at_the_start_is_applied_before_a_snapshot_is_taken() {
+        let (mut rules, _) = started(1);
+        let now = elect(&mut rules, 1);
+        write(&mut rules, now);
+        assert!(rules.commit_index >= 10);
+        for applied in [1, 9] {
+            assert_eq!(rules.begin_snapshot(applied, LOG_IS_LONG, now), None, "at {applied}");
+        }
+        let meta = rules.begin_snapshot(10, LOG_IS_LONG, now).expect("it has caught up");
+        assert_eq!(meta.last_included, EntryId::new(10, 1));
+    }
+
+    #[test]
+    fn what_was_cut_off_is_not_waited_for() {
+        let (mut rules, now) = started(3);
+        let args = AppendEntriesArgs {
+            term: 2,
+            leader_id: PeerId(1),
+            prev_log: EntryId::new(5, 1),
+            leader_commit: 6,
+            entries: vec![entry(6, 2)],
+        };
+        drop(rules.handle_append_entries(args, now));
+        assert_eq!((rules.commit_index, rules.log().last().index), (6, 6));
+        assert_eq!(rules.begin_snapshot(5, LOG_IS_LONG, now), None);
+        assert!(rules.begin_snapshot(6, LOG_IS_LONG, now).is_some());
     }
 }
