@@ -15,6 +15,10 @@ use oarlock_sync::{Mutex, planted};
 pub struct Promise<T>(Option<Arc<Place<T>>>);
 
 /// The side that waits for the value.
+///
+/// A thread that waits is parked ([`std::thread::park`]). So it may take a wake-up that was meant for
+/// something else it was going to park for, and leave one behind: others who park on that thread must
+/// look again whenever they wake, and before they sleep.
 pub struct Awaited<T>(Arc<Place<T>>);
 
 struct Place<T>(Mutex<State<T>>);
@@ -79,10 +83,12 @@ impl<T> Awaited<T> {
     /// Waits until `deadline`; gives itself back if the promise is open then.
     pub fn wait_until(self, deadline: Instant) -> Result<Option<T>, Self> {
         while !self.is_settled_or_calls() {
-            if oarlock_sync::now() >= deadline {
+            let now = oarlock_sync::now();
+            if now >= deadline {
+                self.calls_nobody();
                 return Err(self);
             }
-            oarlock_sync::park_until(deadline);
+            oarlock_sync::park_until(deadline, now);
         }
         Ok(self.take())
     }
@@ -100,6 +106,13 @@ impl<T> Awaited<T> {
                 false
             }
             State::Kept(_) | State::Broken => true,
+        }
+    }
+
+    /// Whoever waited does no longer.
+    fn calls_nobody(&self) {
+        if let State::Open(waiter) = &mut *self.0.0.lock() {
+            *waiter = None;
         }
     }
 

@@ -6,8 +6,8 @@
 //! alarm sleeps until the earliest such moment that was noted when it last looked, then looks at all
 //! seats again, and wakes those whose moments have come.
 //!
-//! A deadline that is not earlier than what the alarm is set to needs no word to it: it looks again
-//! before. Where all wait equally long, that is all of them but one in such a time.
+//! A deadline that is not earlier than what the alarm is set to needs no word to it: it looks again by
+//! then. Where all wait equally long, that is all of them but one in such a time.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -16,9 +16,12 @@ use std::time::{Duration, Instant};
 use crate::thread::{self, Thread};
 use crate::{AtomicU64, Condvar, Mutex, now, planted};
 
-/// Who waits less long sets a timer: to wake the alarm would cost more.
+/// Who waits less long sets a timer: the alarm would have to be woken for it, and wake it in turn.
 #[cfg(not(feature = "interleavings"))]
-const LEAST: Duration = Duration::from_millis(20);
+const LEAST: Duration = Duration::from_millis(100);
+
+/// Fewer seats than this are not looked through for those that nobody has any more.
+const SEATS_MIN: usize = 64;
 
 /// Of a seat: its thread waits for nothing. Of the alarm: nobody may rely on it.
 const NEVER: u64 = u64::MAX;
@@ -31,6 +34,10 @@ pub(crate) struct Seat {
 }
 
 /// Who minds the deadlines that are noted in its seats.
+///
+/// Whoever sleeps writes its deadline and then reads `looks_at`; the alarm writes `looks_at` and then
+/// reads the deadlines. For one of the two to see the other, all four must be `SeqCst`: nothing less
+/// keeps a write ahead of a later read of another place.
 pub(crate) struct Alarm {
     origin: Instant,
     /// The moment at which it looks again, at the latest; [`NEVER`] while it looks. Changed under the
@@ -43,8 +50,9 @@ pub(crate) struct Alarm {
 
 #[derive(Default)]
 struct State {
-    /// Those of threads that have ended are gone, and forgotten at the next look.
     seats: Vec<Weak<Seat>>,
+    /// With so many seats, those of threads that have ended are forgotten.
+    sweep_at: usize,
     is_asked: bool,
     /// It is to end: in tests.
     ends: bool,
@@ -65,13 +73,19 @@ impl Alarm {
     pub(crate) fn seat(&self) -> Arc<Seat> {
         let seat = Seat { deadline: AtomicU64::new(NEVER), thread: thread::current() };
         let seat = Arc::new(seat);
-        self.state.lock().seats.push(Arc::downgrade(&seat));
+        let mut state = self.state.lock();
+        if state.seats.len() >= state.sweep_at {
+            // The alarm may not look for long.
+            state.seats.retain(|seat| seat.strong_count() > 0);
+            state.sweep_at = SEATS_MIN.max(state.seats.len() * 2);
+        }
+        state.seats.push(Arc::downgrade(&seat));
         seat
     }
 
     /// Sleeps until somebody unparks this thread, whose seat it is, at the latest until `deadline`; or
     /// less long, for no reason.
-    pub(crate) fn park(&self, seat: &Seat, deadline: Instant, least: Duration) {
+    pub(crate) fn park(&self, seat: &Seat, deadline: Instant) {
         let moment = self.nanos(deadline);
         let note = || seat.deadline.store(moment, Ordering::SeqCst);
         let is_minded = || moment >= self.looks_at.load(Ordering::SeqCst);
@@ -85,17 +99,10 @@ impl Alarm {
             note();
             is_minded()
         };
-        if is_minded {
-            thread::park();
-        } else {
-            let left = deadline.saturating_duration_since(now());
-            if left >= least {
-                self.ask(moment);
-                thread::park();
-            } else {
-                thread::park_timeout(left);
-            }
+        if !is_minded {
+            self.ask(moment);
         }
+        thread::park();
         seat.deadline.store(NEVER, Ordering::SeqCst);
     }
 
@@ -120,8 +127,14 @@ impl Alarm {
                 self.looks_at.store(NEVER, Ordering::SeqCst);
             }
             state.is_asked = false;
-            let next = self.look(&mut state.seats);
+            let (next, due) = self.look(&mut state.seats);
             self.looks_at.store(next, Ordering::SeqCst);
+            drop(state);
+            // Each takes its moment off itself, or sleeps again and asks for that.
+            for seat in &due {
+                seat.thread.unpark();
+            }
+            state = self.state.lock();
             while !state.is_asked {
                 if next == NEVER {
                     self.asked.wait(&mut state);
@@ -144,22 +157,24 @@ impl Alarm {
         self.asked.notify_all();
     }
 
-    /// Wakes those whose moments have come. Returns the earliest of the others'.
-    fn look(&self, seats: &mut Vec<Weak<Seat>>) -> u64 {
+    /// The earliest moment that is still to come, and those whose moments have.
+    fn look(&self, seats: &mut Vec<Weak<Seat>>) -> (u64, Vec<Arc<Seat>>) {
         let now = self.nanos(now());
-        let mut next = NEVER;
+        let is_late = planted("the alarm is set to the latest deadline");
+        let (mut next, mut due) = (None, Vec::new());
         seats.retain(|seat| {
             let Some(seat) = seat.upgrade() else { return false };
-            let deadline = seat.deadline.load(Ordering::SeqCst);
-            if deadline <= now {
-                // It takes itself off, or sleeps again and asks for that.
-                seat.thread.unpark();
-            } else {
-                next = next.min(deadline);
+            match seat.deadline.load(Ordering::SeqCst) {
+                NEVER => {}
+                deadline if deadline <= now => due.push(seat),
+                deadline => {
+                    let other = next.unwrap_or(deadline);
+                    next = Some(if is_late { other.max(deadline) } else { other.min(deadline) });
+                }
             }
             true
         });
-        next
+        (next.unwrap_or(NEVER), due)
     }
 
     fn nanos(&self, moment: Instant) -> u64 {
@@ -169,10 +184,12 @@ impl Alarm {
 }
 
 /// Sleeps until somebody unparks this thread, at the latest until `deadline`; or less long, for no
-/// reason. Cheaper than [`thread::park_timeout`] where deadlines are far and seldom come: one thread of
-/// the process, which begins with the first who waits, minds those of all.
+/// reason. `now` is the present, which the caller has just compared with `deadline`.
+///
+/// Cheaper than [`thread::park_timeout`] where deadlines are far and seldom come: one thread of the
+/// process, which begins with the first who waits and has that one's priority, minds those of all.
 #[cfg(not(feature = "interleavings"))]
-pub fn park_until(deadline: Instant) {
+pub fn park_until(deadline: Instant, now: Instant) {
     use std::sync::LazyLock;
 
     static ALARM: LazyLock<Option<Arc<Alarm>>> = LazyLock::new(|| {
@@ -186,14 +203,18 @@ pub fn park_until(deadline: Instant) {
         static SEAT: Option<Arc<Seat>> = ALARM.as_ref().map(|alarm| alarm.seat());
     }
 
+    let left = deadline.saturating_duration_since(now);
+    if left < LEAST {
+        return thread::park_timeout(left);
+    }
     let is_minded = SEAT.try_with(|seat| {
         let (Some(alarm), Some(seat)) = (&*ALARM, seat) else { return false };
-        alarm.park(seat, deadline, LEAST);
+        alarm.park(seat, deadline);
         true
     });
     // A thread that is ending may have no seat any more.
     if !is_minded.unwrap_or(false) {
-        thread::park_timeout(deadline.saturating_duration_since(now()));
+        thread::park_timeout(left);
     }
 }
 
@@ -204,44 +225,43 @@ mod interleavings {
 
     const SCHEDULES: usize = 2000;
 
-    fn in_seconds(seconds: u64) -> Instant {
-        now() + Duration::from_secs(seconds)
-    }
-
-    /// Sleeps in a seat of its own until `deadline`.
-    fn sleep_until(alarm: &Alarm, deadline: Instant) {
-        let seat = alarm.seat();
-        while now() < deadline {
-            alarm.park(&seat, deadline, Duration::ZERO);
-        }
-    }
-
-    /// Some wait for one moment or two, one after the other, and nobody else wakes them.
-    fn sleepers(moments: &'static [&'static [u64]]) {
+    /// Runs `body` beside an alarm and its thread.
+    fn beside_alarm(body: impl FnOnce(&Arc<Alarm>)) {
         let alarm = Arc::new(Alarm::new());
         let runs = thread::spawn({
             let alarm = Arc::clone(&alarm);
             move || alarm.run()
         });
-        let sleepers: Vec<_> = moments
-            .iter()
-            .map(|moments| {
-                let alarm = Arc::clone(&alarm);
-                thread::spawn(move || {
-                    for &moment in *moments {
-                        sleep_until(&alarm, alarm.origin + Duration::from_secs(moment));
-                    }
-                })
-            })
-            .collect();
-        for sleeper in sleepers {
-            sleeper.join().expect("a sleeper");
-        }
-        let last = moments.iter().flat_map(|moments| moments.iter()).max();
-        let last = Duration::from_secs(*last.expect("somebody sleeps"));
-        assert!(elapsed() == last || deadlines_come_early(), "they slept for {:?}", elapsed());
+        body(&alarm);
         alarm.end();
         runs.join().expect("an alarm");
+    }
+
+    /// Sleeps in `seat` until `seconds` have passed since the beginning.
+    fn sleep_until(alarm: &Alarm, seat: &Seat, seconds: u64) {
+        let since_start = Duration::from_secs(seconds);
+        while now() < alarm.origin + since_start {
+            alarm.park(seat, alarm.origin + since_start);
+        }
+        let slept = elapsed();
+        assert!(slept == since_start || deadlines_come_early(), "it slept for {slept:?}");
+    }
+
+    /// Some wait for one moment or two, one after the other, and nobody else wakes them.
+    fn sleepers(moments: &'static [&'static [u64]]) {
+        beside_alarm(|alarm| {
+            let sleepers = moments.iter().map(|moments| {
+                let alarm = Arc::clone(alarm);
+                thread::spawn(move || {
+                    let seat = alarm.seat();
+                    moments.iter().for_each(|&moment| sleep_until(&alarm, &seat, moment));
+                })
+            });
+            let sleepers: Vec<_> = sleepers.collect();
+            for sleeper in sleepers {
+                sleeper.join().expect("a sleeper");
+            }
+        });
     }
 
     fn together() {
@@ -254,27 +274,23 @@ mod interleavings {
 
     /// One is woken by another, ahead of its deadline.
     fn woken() {
-        let alarm = Arc::new(Alarm::new());
-        let runs = thread::spawn({
-            let alarm = Arc::clone(&alarm);
-            move || alarm.run()
-        });
-        let flag = Arc::new(Mutex::new(false));
-        let sleeper = thread::spawn({
-            let (alarm, flag) = (Arc::clone(&alarm), Arc::clone(&flag));
-            move || {
-                let (seat, deadline) = (alarm.seat(), in_seconds(5));
-                while !*flag.lock() {
-                    alarm.park(&seat, deadline, Duration::ZERO);
+        beside_alarm(|alarm| {
+            let flag = Arc::new(Mutex::new(false));
+            let sleeper = thread::spawn({
+                let (alarm, flag) = (Arc::clone(alarm), Arc::clone(&flag));
+                move || {
+                    let (seat, deadline) = (alarm.seat(), alarm.origin + Duration::from_secs(5));
+                    while !*flag.lock() {
+                        alarm.park(&seat, deadline);
+                    }
                 }
-            }
+            });
+            *flag.lock() = true;
+            sleeper.thread().unpark();
+            sleeper.join().expect("a sleeper");
+            let rescued = !elapsed().is_zero() && !deadlines_come_early();
+            assert!(!rescued, "the deadline came to the rescue");
         });
-        *flag.lock() = true;
-        sleeper.thread().unpark();
-        sleeper.join().expect("a sleeper");
-        assert!(elapsed().is_zero() || deadlines_come_early(), "the deadline came to the rescue");
-        alarm.end();
-        runs.join().expect("an alarm");
     }
 
     #[test]
@@ -284,7 +300,7 @@ mod interleavings {
     }
 
     #[test]
-    fn who_is_woken_before_hears_nothing_of_the_deadline() {
+    fn whoever_is_woken_before_does_not_wait_for_its_moment() {
         explore(SCHEDULES, woken);
     }
 
@@ -293,6 +309,7 @@ mod interleavings {
         for mistake in [
             "the alarm looks while others rely on it",
             "the alarm is asked without a word",
+            "the alarm is set to the latest deadline",
             "a deadline is noted behind the look at the alarm",
         ] {
             let found = find(mistake, 4 * SCHEDULES, one_earlier).expect(mistake);
@@ -303,33 +320,48 @@ mod interleavings {
 
 #[cfg(all(test, not(feature = "interleavings")))]
 mod tests {
+    use std::sync::mpsc;
+
     use super::*;
 
-    fn sleep_until(deadline: Instant) {
-        while now() < deadline {
-            park_until(deadline);
-        }
+    /// Sleeps on a thread of its own until `deadline`; says so.
+    fn sleeper(deadline: Instant, done: &mpsc::Sender<Instant>) -> thread::JoinHandle<()> {
+        let done = done.clone();
+        thread::spawn(move || {
+            loop {
+                let now = now();
+                if now >= deadline {
+                    break;
+                }
+                park_until(deadline, now);
+            }
+            done.send(deadline).unwrap();
+        })
     }
 
     #[test]
-    fn deadlines_come_to_those_that_nobody_wakes() {
-        let start = now();
-        let sleepers = [1, 30, 60, 30, 2, 90].map(|milliseconds| {
-            thread::spawn(move || sleep_until(start + Duration::from_millis(milliseconds)))
-        });
-        for sleeper in sleepers {
-            sleeper.join().unwrap();
-        }
-        // Whoever was forgotten would be here still; the alarm has nobody else to look after for long.
-        sleep_until(now() + LEAST * 2);
-        assert!(start.elapsed() >= Duration::from_millis(90), "it was not waited for");
-    }
-
-    #[test]
-    fn a_deadline_that_is_never_to_come_keeps_nobody() {
+    fn deadlines_come_to_those_that_nobody_wakes_whoever_sleeps_longer() {
+        let (done, ended) = mpsc::channel();
         let far = now() + Duration::from_secs(1 << 33);
-        let sleeper = thread::spawn(move || park_until(far));
-        sleeper.thread().unpark();
-        sleeper.join().unwrap();
+        let longest = thread::spawn(move || park_until(far, now()));
+        let start = now();
+        for milliseconds in [300, 1, 150, 400, 20, 300] {
+            sleeper(start + Duration::from_millis(milliseconds), &done);
+        }
+        for _ in 0..6 {
+            let deadline = ended.recv_timeout(Duration::from_secs(20)).expect("all are woken");
+            assert!(now() >= deadline, "not before");
+        }
+        longest.thread().unpark();
+        longest.join().unwrap();
+    }
+
+    #[test]
+    fn seats_that_nobody_has_any_more_are_forgotten() {
+        let alarm = Alarm::new();
+        let kept: Vec<_> = (0..100).map(|_| alarm.seat()).collect();
+        (0..10_000).for_each(|_| drop(alarm.seat()));
+        let seats = alarm.state.lock().seats.len();
+        assert!((kept.len()..=2 * kept.len() + 1).contains(&seats), "{seats}");
     }
 }

@@ -42,10 +42,12 @@ pub(super) struct Gather {
     /// Whether the last command came so.
     is_left: bool,
     last_arrival: Instant,
-    /// Whether the last command came right behind the one before it.
+    /// Whether the last step that brought commands came right behind the one before it.
     in_burst: bool,
-    /// Whether the log writer last took several entries: so there are several callers. One alone
-    /// may be as quick as a burst.
+    /// How many steps have brought commands since the log writer took any.
+    steps: u32,
+    /// Whether the log writer last took those of several steps: so there are several callers. One
+    /// alone may be as quick as a burst.
     shared: bool,
     /// When the first entry came that the log writer has not taken.
     since: Option<Instant>,
@@ -62,6 +64,7 @@ impl Gather {
             is_left: false,
             last_arrival: now,
             in_burst: false,
+            steps: 0,
             shared: false,
             since: None,
             taken_index: 0,
@@ -92,7 +95,8 @@ impl Gather {
     /// themselves while these gather.
     pub(super) fn arrived(&mut self, now: Instant) -> bool {
         // Those of one step come at one moment, from one caller, who is no company to himself.
-        if now != self.last_arrival {
+        if now != self.last_arrival || self.steps == 0 {
+            self.steps += 1;
             // Closer to each other than the quiet at a burst's end, and a little.
             let gap = self.quiet() * 7 / 6;
             self.in_burst = self.bursts && self.shared && now < self.last_arrival + gap;
@@ -127,7 +131,7 @@ impl Gather {
     /// The log writer took everything up to `last_index`.
     pub(super) fn taken(&mut self, last_index: Index) {
         self.since = None;
-        self.shared = last_index > self.taken_index + 1;
+        self.shared = std::mem::take(&mut self.steps) > 1;
         self.taken_index = last_index;
     }
 
@@ -236,11 +240,17 @@ mod tests {
             assert_eq!(gather.until(now), None, "nobody else is about to come");
             gather.taken(step * 100);
         }
+        // Nor when the same caller has one more, right behind them.
         let later = start + Duration::from_micros(3_050);
         gather.arrived(later);
-        assert!(gather.until(later).is_some(), "right behind them somebody else came");
-        gather.arrived(later);
-        assert!(gather.until(later).is_some(), "with another command");
+        assert_eq!(gather.until(later), None);
+        // But two who come with many each, and whose commands were taken together, are company.
+        let later = later + Duration::from_micros(50);
+        (0..100).for_each(|_| _ = gather.arrived(later));
+        gather.taken(401);
+        let later = later + Duration::from_micros(50);
+        (0..100).for_each(|_| _ = gather.arrived(later));
+        assert!(gather.until(later).is_some());
     }
 
     #[test]
