@@ -42,12 +42,10 @@ pub(super) struct Gather {
     /// Whether the last command came so.
     is_left: bool,
     last_arrival: Instant,
-    /// Whether the last step that brought commands came right behind the one before it.
+    /// Whether the last command came right behind the one before it.
     in_burst: bool,
-    /// How many steps have brought commands since the log writer took any.
-    steps: u32,
-    /// Whether the log writer last took those of several steps: so there are several callers. One
-    /// alone may be as quick as a burst.
+    /// Whether the log writer last took several entries: so there are several callers. One alone
+    /// may be as quick as a burst.
     shared: bool,
     /// When the first entry came that the log writer has not taken.
     since: Option<Instant>,
@@ -64,7 +62,6 @@ impl Gather {
             is_left: false,
             last_arrival: now,
             in_burst: false,
-            steps: 0,
             shared: false,
             since: None,
             taken_index: 0,
@@ -94,14 +91,10 @@ impl Gather {
     /// An entry arrived. Returns whether the threads must be told: they look at later ones by
     /// themselves while these gather.
     pub(super) fn arrived(&mut self, now: Instant) -> bool {
-        // Those of one step come at one moment, from one caller, who is no company to himself.
-        if now != self.last_arrival || self.steps == 0 {
-            self.steps += 1;
-            // Closer to each other than the quiet at a burst's end, and a little.
-            let gap = self.quiet() * 7 / 6;
-            self.in_burst = self.bursts && self.shared && now < self.last_arrival + gap;
-            self.last_arrival = now;
-        }
+        // Closer to each other than the quiet at a burst's end, and a little.
+        let gap = self.quiet() * 7 / 6;
+        self.in_burst = self.bursts && self.shared && now < self.last_arrival + gap;
+        self.last_arrival = now;
         self.is_left = std::mem::take(&mut self.in_company);
         let is_first = self.since.is_none();
         self.since.get_or_insert(now);
@@ -131,7 +124,7 @@ impl Gather {
     /// The log writer took everything up to `last_index`.
     pub(super) fn taken(&mut self, last_index: Index) {
         self.since = None;
-        self.shared = std::mem::take(&mut self.steps) > 1;
+        self.shared = last_index > self.taken_index + 1;
         self.taken_index = last_index;
     }
 
@@ -216,41 +209,15 @@ mod tests {
             let mut gather = Gather::new(Duration::ZERO, start);
             // It takes a few to believe that a disk has changed.
             (0..50).for_each(|_| gather.written(Duration::from_micros(write_takes)));
-            let at = |micros| start + Duration::from_micros(micros);
-            gather.arrived(at(1));
-            gather.arrived(at(2));
+            gather.arrived(start);
+            gather.arrived(start);
             gather.taken(2);
-            gather.arrived(at(3));
-            gather.until(at(3)).map(|until| (until - at(3)).as_micros())
+            gather.arrived(start);
+            gather.until(start).map(|until| (until - start).as_micros())
         };
         assert_eq!(waits(150), None, "a burst is no reason to wait");
         assert!(waits(1000).is_some_and(|micros| (115..=125).contains(&micros)));
         assert_eq!(waits(30_000), Some(300));
-    }
-
-    #[test]
-    fn what_one_caller_submits_in_one_step_goes_at_once() {
-        #[expect(clippy::disallowed_methods, reason = "an origin for stated times")]
-        let start = Instant::now();
-        let mut gather = Gather::new(Duration::ZERO, start);
-        gather.write_takes = Duration::from_millis(1);
-        for step in 1..4 {
-            let now = start + Duration::from_millis(step);
-            (0..100).for_each(|_| _ = gather.arrived(now));
-            assert_eq!(gather.until(now), None, "nobody else is about to come");
-            gather.taken(step * 100);
-        }
-        // Nor when the same caller has one more, right behind them.
-        let later = start + Duration::from_micros(3_050);
-        gather.arrived(later);
-        assert_eq!(gather.until(later), None);
-        // But two who come with many each, and whose commands were taken together, are company.
-        let later = later + Duration::from_micros(50);
-        (0..100).for_each(|_| _ = gather.arrived(later));
-        gather.taken(401);
-        let later = later + Duration::from_micros(50);
-        (0..100).for_each(|_| _ = gather.arrived(later));
-        assert!(gather.until(later).is_some());
     }
 
     #[test]
