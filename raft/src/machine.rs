@@ -125,8 +125,8 @@ impl<M: StateMachine> Replicated<M> {
     }
 
     /// Looks at the state, linearizably: `f` sees every command that was answered anywhere before
-    /// the call, and runs on the thread that applies, so it should be short. Waits no longer than
-    /// the options' time-out.
+    /// the call, and runs on the thread that applies, so it should be short, and must not
+    /// wait for other threads. Waits no longer than the options' time-out.
     pub fn read<R: Send + 'static>(
         &self,
         f: impl FnOnce(&M) -> R + Send + 'static,

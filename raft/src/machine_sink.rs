@@ -38,9 +38,7 @@ impl<M: StateMachine> Sink for MachineSink<M> {
         match work {
             ApplyWork::Entries(entries) => {
                 let last = entries.last().expect("work has entries").id;
-                for entry in &entries {
-                    self.served.apply(entry);
-                }
+                self.served.apply_all(&entries);
                 self.snapshot_if_log_is_long(last.index, shared);
             }
             ApplyWork::Restore(snapshot) => {

@@ -3,9 +3,10 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use oarlock_rpc::Promise;
-use oarlock_sync::stages;
+use oarlock_sync::{Together, stages};
 
 use crate::error::{ReadError, Stopped, SubmitError};
 use crate::rules::{Proof, ReadId};
@@ -45,6 +46,10 @@ pub(crate) enum Waiting<M: StateMachine> {
     Read(ReadId, ReadDone<M>),
 }
 
+/// Nothing more is begun while somebody who is answered has waited so long for those who wake together
+/// with it. What was begun before, if it is slow, keeps that one waiting all its time.
+const WAITS_TOGETHER_MAX: Duration = Duration::from_micros(50);
+
 /// Owns the state machine, and knows who waits for what.
 pub(crate) struct Served<M: StateMachine> {
     pub(crate) machine: M,
@@ -74,8 +79,17 @@ impl<M: StateMachine> Served<M> {
         }
     }
 
-    /// Applies the next committed entry, and answers whoever waits for it.
-    pub(crate) fn apply(&mut self, entry: &Entry) {
+    /// Applies the next committed entries, and answers whoever waits for them. Those who sleep wake
+    /// together.
+    pub(crate) fn apply_all(&mut self, entries: &[Entry]) {
+        let mut together = Together::new();
+        for entry in entries {
+            self.apply(entry, &mut together);
+            together.wake_after(WAITS_TOGETHER_MAX);
+        }
+    }
+
+    fn apply(&mut self, entry: &Entry, together: &mut Together) {
         let output = match EntryKind::from_tag(entry.tag) {
             Some(EntryKind::Command) => {
                 let output = self.machine.apply_encoded(entry.id, &entry.data);
@@ -90,7 +104,7 @@ impl<M: StateMachine> Served<M> {
         if let Some(output) = output
             && let Some((_, done)) = self.next_submit(|id| id == entry.id)
         {
-            done.tell(Ok(output));
+            together.gather(|| done.tell(Ok(output)));
         }
     }
 
@@ -107,10 +121,12 @@ impl<M: StateMachine> Served<M> {
         self.answer_superseded(last_included);
     }
 
-    /// Serves every read of its kind up to `through`.
+    /// Serves every read of its kind up to `through`. Those who sleep wake together.
     pub(crate) fn serve_reads(&mut self, through: ReadId) {
+        let mut together = Together::new();
         while let Some(done) = self.next_read(through) {
-            done(Ok(&self.machine));
+            together.gather(|| done(Ok(&self.machine)));
+            together.wake_after(WAITS_TOGETHER_MAX);
         }
     }
 
@@ -164,3 +180,7 @@ impl<M: StateMachine> Served<M> {
         }
     }
 }
+
+#[cfg(all(test, not(feature = "interleavings")))]
+#[path = "served_tests.rs"]
+mod tests;

@@ -21,7 +21,8 @@ pub trait StateMachine: Send + 'static {
     /// What `apply` answers to whoever submitted the command.
     type Output: Send + 'static;
 
-    /// Takes one command. `id` is its place in the log.
+    /// Takes one command. `id` is its place in the log. Nothing else is applied meanwhile, and callers
+    /// that were answered just before may sleep on until this returns: it must not wait for them.
     fn apply(&mut self, id: EntryId, command: Self::Command) -> Self::Output;
 
     /// [`apply`](Self::apply), of the command that is encoded as `bytes`; an error if none is.

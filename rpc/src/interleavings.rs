@@ -82,4 +82,7 @@ fn mistakes_of_promises_are_found() {
             eprintln!("{mistake}: {} schedules", found.schedules);
         }
     }
+    let mistake = "whoever waits for a promise looks once";
+    let found = find(mistake, SCHEDULES, || kept_or_broken(true)).expect(mistake);
+    eprintln!("{mistake}: {} schedules", found.schedules);
 }

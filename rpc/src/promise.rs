@@ -8,24 +8,19 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use oarlock_sync::thread::{self, Thread};
-use oarlock_sync::{Mutex, planted};
+use oarlock_sync::{Mutex, Sleeper, planted};
 
 /// The side that comes to have the value. Dropped without one, it is broken.
 pub struct Promise<T>(Option<Arc<Place<T>>>);
 
 /// The side that waits for the value.
-///
-/// A thread that waits is parked ([`std::thread::park`]). So it may take a wake-up that was meant for
-/// something else it was going to park for, and leave one behind: others who park on that thread must
-/// look again whenever they wake, and before they sleep.
 pub struct Awaited<T>(Arc<Place<T>>);
 
 struct Place<T>(Mutex<State<T>>);
 
 enum State<T> {
-    /// It is not known yet. Who waits is to be unparked when it is.
-    Open(Option<Thread>),
+    /// It is not known yet. Who waits is to be called when it is.
+    Open(Option<Arc<Sleeper>>),
     Kept(T),
     /// There will be no value, or it was taken.
     Broken,
@@ -74,21 +69,26 @@ impl<T> Drop for Promise<T> {
 impl<T> Awaited<T> {
     /// Waits for the value; `None` if the promise was broken.
     pub fn wait(self) -> Option<T> {
-        while !self.is_settled_or_calls() {
-            thread::park();
+        let me = Sleeper::current();
+        while !self.is_settled_or_calls(&me) {
+            me.park();
+            if planted("whoever waits for a promise looks once") {
+                break;
+            }
         }
         self.take()
     }
 
     /// Waits until `deadline`; gives itself back if the promise is open then.
     pub fn wait_until(self, deadline: Instant) -> Result<Option<T>, Self> {
-        while !self.is_settled_or_calls() {
+        let me = Sleeper::current();
+        while !self.is_settled_or_calls(&me) {
             let now = oarlock_sync::now();
             if now >= deadline {
                 self.calls_nobody();
                 return Err(self);
             }
-            oarlock_sync::park_until(deadline, now);
+            oarlock_sync::park_until(&me, deadline, now);
         }
         Ok(self.take())
     }
@@ -98,11 +98,11 @@ impl<T> Awaited<T> {
         !matches!(*self.0.0.lock(), State::Open(_))
     }
 
-    /// Whether it is known how this ends. If not, this thread is unparked when it is.
-    fn is_settled_or_calls(&self) -> bool {
+    /// Whether it is known how this ends. If not, this thread, `me`, is called when it is.
+    fn is_settled_or_calls(&self, me: &Arc<Sleeper>) -> bool {
         match &mut *self.0.0.lock() {
             State::Open(waiter) => {
-                *waiter = Some(thread::current());
+                *waiter = Some(Arc::clone(me));
                 false
             }
             State::Kept(_) | State::Broken => true,

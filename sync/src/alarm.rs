@@ -13,8 +13,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use crate::thread::{self, Thread};
-use crate::{AtomicU64, Condvar, Mutex, now, planted};
+use crate::{AtomicU64, Condvar, Mutex, Sleeper, now, planted};
 
 /// Who waits less long sets a timer: the alarm would have to be woken for it, and wake it in turn.
 #[cfg(not(feature = "interleavings"))]
@@ -30,7 +29,7 @@ const NEVER: u64 = u64::MAX;
 pub(crate) struct Seat {
     /// In nanoseconds since the alarm's origin.
     deadline: AtomicU64,
-    thread: Thread,
+    sleeper: Arc<Sleeper>,
 }
 
 /// Who minds the deadlines that are noted in its seats.
@@ -71,7 +70,7 @@ impl Alarm {
 
     /// A place for this thread.
     pub(crate) fn seat(&self) -> Arc<Seat> {
-        let seat = Seat { deadline: AtomicU64::new(NEVER), thread: thread::current() };
+        let seat = Seat { deadline: AtomicU64::new(NEVER), sleeper: Sleeper::current() };
         let seat = Arc::new(seat);
         let mut state = self.state.lock();
         if state.seats.len() >= state.sweep_at {
@@ -102,7 +101,7 @@ impl Alarm {
         if !is_minded {
             self.ask(moment);
         }
-        thread::park();
+        seat.sleeper.park();
         seat.deadline.store(NEVER, Ordering::SeqCst);
     }
 
@@ -132,7 +131,7 @@ impl Alarm {
             drop(state);
             // Each takes its moment off itself, or sleeps again and asks for that.
             for seat in &due {
-                seat.thread.unpark();
+                seat.sleeper.unpark();
             }
             state = self.state.lock();
             while !state.is_asked {
@@ -183,14 +182,15 @@ impl Alarm {
     }
 }
 
-/// Sleeps until somebody unparks this thread, at the latest until `deadline`; or less long, for no
-/// reason. `now` is the present, which the caller has just compared with `deadline`.
+/// Sleeps until somebody calls `me`, which must be this thread, at the latest until `deadline`; or less
+/// long, for no reason. `now` is the present, which the caller has just compared with `deadline`.
 ///
-/// Cheaper than [`thread::park_timeout`] where deadlines are far and seldom come: one thread of the
-/// process, which begins with the first who waits and has that one's priority, minds those of all.
+/// Cheaper than a timer where deadlines are far and seldom come: one thread of the process, which begins
+/// with the first who waits and has that one's priority, minds those of all.
 #[cfg(not(feature = "interleavings"))]
-pub fn park_until(deadline: Instant, now: Instant) {
+pub fn park_until(me: &Arc<Sleeper>, deadline: Instant, now: Instant) {
     use std::sync::LazyLock;
+    use std::thread;
 
     static ALARM: LazyLock<Option<Arc<Alarm>>> = LazyLock::new(|| {
         let alarm = Arc::new(Alarm::new());
@@ -205,16 +205,19 @@ pub fn park_until(deadline: Instant, now: Instant) {
 
     let left = deadline.saturating_duration_since(now);
     if left < LEAST {
-        return thread::park_timeout(left);
+        return me.park_for(left);
     }
     let is_minded = SEAT.try_with(|seat| {
         let (Some(alarm), Some(seat)) = (&*ALARM, seat) else { return false };
-        alarm.park(seat, deadline);
-        true
+        let is_mine = Arc::ptr_eq(&seat.sleeper, me);
+        if is_mine {
+            alarm.park(seat, deadline);
+        }
+        is_mine
     });
-    // A thread that is ending may have no seat any more.
+    // A thread that is ending may have no seat any more, or not this one.
     if !is_minded.unwrap_or(false) {
-        thread::park_timeout(left);
+        me.park_for(left);
     }
 }
 
@@ -222,6 +225,7 @@ pub fn park_until(deadline: Instant, now: Instant) {
 mod interleavings {
     use super::*;
     use crate::model::{deadlines_come_early, elapsed, explore, find};
+    use crate::thread;
 
     const SCHEDULES: usize = 2000;
 
@@ -275,18 +279,27 @@ mod interleavings {
     /// One is woken by another, ahead of its deadline.
     fn woken() {
         beside_alarm(|alarm| {
-            let flag = Arc::new(Mutex::new(false));
+            // Whether it is woken, and whom that takes.
+            let flag = Arc::new(Mutex::new((false, None)));
             let sleeper = thread::spawn({
                 let (alarm, flag) = (Arc::clone(alarm), Arc::clone(&flag));
                 move || {
                     let (seat, deadline) = (alarm.seat(), alarm.origin + Duration::from_secs(5));
-                    while !*flag.lock() {
+                    let is_woken = || {
+                        let mut flag = flag.lock();
+                        flag.1 = Some(Sleeper::current());
+                        flag.0
+                    };
+                    while !is_woken() && now() < deadline {
                         alarm.park(&seat, deadline);
                     }
                 }
             });
-            *flag.lock() = true;
-            sleeper.thread().unpark();
+            let mut woken = flag.lock();
+            woken.0 = true;
+            let whom = woken.1.take();
+            drop(woken);
+            whom.inspect(|sleeper| sleeper.unpark());
             sleeper.join().expect("a sleeper");
             let rescued = !elapsed().is_zero() && !deadlines_come_early();
             assert!(!rescued, "the deadline came to the rescue");
@@ -321,6 +334,7 @@ mod interleavings {
 #[cfg(all(test, not(feature = "interleavings")))]
 mod tests {
     use std::sync::mpsc;
+    use std::thread;
 
     use super::*;
 
@@ -333,7 +347,7 @@ mod tests {
                 if now >= deadline {
                     break;
                 }
-                park_until(deadline, now);
+                park_until(&Sleeper::current(), deadline, now);
             }
             done.send(deadline).unwrap();
         })
@@ -343,7 +357,12 @@ mod tests {
     fn deadlines_come_to_those_that_nobody_wakes_whoever_sleeps_longer() {
         let (done, ended) = mpsc::channel();
         let far = now() + Duration::from_secs(1 << 33);
-        let longest = thread::spawn(move || park_until(far, now()));
+        let (tell, told) = mpsc::channel();
+        let longest = thread::spawn(move || {
+            let me = Sleeper::current();
+            tell.send(Arc::clone(&me)).unwrap();
+            park_until(&me, far, now());
+        });
         let start = now();
         for milliseconds in [300, 1, 150, 400, 20, 300] {
             sleeper(start + Duration::from_millis(milliseconds), &done);
@@ -352,7 +371,7 @@ mod tests {
             let deadline = ended.recv_timeout(Duration::from_secs(20)).expect("all are woken");
             assert!(now() >= deadline, "not before");
         }
-        longest.thread().unpark();
+        told.recv().unwrap().unpark();
         longest.join().unwrap();
     }
 

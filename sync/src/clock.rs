@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use shuttle::thread::{self, JoinHandle, Thread};
 
+use crate::Sleeper;
 use crate::primitives::Waiter;
 
 /// What one execution knows of time. All threads of an execution are one thread of the system.
@@ -85,15 +86,15 @@ pub(crate) fn woke(waiter: &Arc<Waiter>) {
     });
 }
 
-/// Sleeps until somebody unparks this thread, at the latest until `deadline`; or less long, for no
-/// reason. The caller says what it has compared with `deadline`; time may have passed since.
-pub fn park_until(deadline: Instant, _now: Instant) {
+/// Sleeps until somebody calls `me`, which must be this thread, at the latest until `deadline`; or less
+/// long, for no reason. The caller says what it has compared with `deadline`; time may have passed since.
+pub fn park_until(me: &Arc<Sleeper>, deadline: Instant, _now: Instant) {
     if deadline <= now() {
         return;
     }
-    let waiter = Arc::new(Waiter::parked(thread::current()));
+    let waiter = Arc::new(Waiter::parked(Arc::clone(me)));
     sleeps(deadline, &waiter);
-    thread::park();
+    me.park();
     woke(&waiter);
 }
 

@@ -54,6 +54,16 @@ pub fn deadlines_come_early() -> bool {
     EARLY.get()
 }
 
+/// At one decision in so many there is one.
+const ACCIDENT_ONE_IN: u32 = 16;
+
+/// Whether somebody who is to sleep wakes at once, for no reason. Only where deadlines come early too: in
+/// the other executions a wake-up that was forgotten is not made good by accident.
+pub(crate) fn accident() -> bool {
+    use shuttle::rand::Rng;
+    deadlines_come_early() && shuttle::rand::thread_rng().gen_ratio(1, ACCIDENT_ONE_IN)
+}
+
 /// Lets another thread run, as a call to the system would.
 pub fn pause() {
     shuttle::thread::yield_now();

@@ -9,9 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use shuttle::thread::Thread;
-
-use crate::clock;
+use crate::{Sleeper, clock};
 
 /// Like `parking_lot::Mutex`.
 #[derive(Default)]
@@ -61,7 +59,7 @@ pub(crate) struct Waiter {
     wake: shuttle::sync::Condvar,
     notified: AtomicBool,
     /// It is parked instead, and waits for no condition variable.
-    parked: Option<Thread>,
+    parked: Option<Arc<Sleeper>>,
 }
 
 impl Waiter {
@@ -71,14 +69,14 @@ impl Waiter {
     }
 
     /// A thread that is about to park.
-    pub(crate) fn parked(thread: Thread) -> Self {
-        Self { parked: Some(thread), ..Self::new() }
+    pub(crate) fn parked(sleeper: Arc<Sleeper>) -> Self {
+        Self { parked: Some(sleeper), ..Self::new() }
     }
 
     /// Its deadline has come.
     pub(crate) fn time_out(&self) {
         match &self.parked {
-            Some(thread) => thread.unpark(),
+            Some(sleeper) => sleeper.unpark(),
             None => self.wake.notify_all(),
         }
     }

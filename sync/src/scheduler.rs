@@ -71,16 +71,12 @@ impl<S: Scheduler> Scheduler for TimeLast<S> {
             return Some(clock);
         }
         let others = runnable.iter().copied().filter(|task| task.id() != clock);
-        // A parked thread may wake for no reason. It does so only where deadlines come early too: in
-        // the other executions a wake-up that was forgotten is not made good by accident.
-        let has_accidents = self.early_max > 0;
-        let others: Vec<&Task> = others.filter(|task| task.runnable() || has_accidents).collect();
-        // And time does not wait for that.
-        if can_tick && !others.iter().any(|task| task.runnable()) {
+        // A thread that is parked could wake for no reason; only the clock ever is.
+        let others: Vec<&Task> = others.filter(|task| task.runnable()).collect();
+        if others.is_empty() {
             return Some(clock);
         }
-        let choice = if others.is_empty() { runnable } else { &others };
-        self.inner.next_task(choice, current, is_yielding)
+        self.inner.next_task(&others, current, is_yielding)
     }
 
     fn next_u64(&mut self) -> u64 {

@@ -1,5 +1,5 @@
 //! Oarlock beside others, in one run, taking turns: its log (`logs`), and its replicated state machine
-//! (`library`, which is `memory`, `disk` and `failover`).
+//! (`library`, which is `memory`, `together`, `disk`, `groups` and `failover`).
 //!
 //! `cargo run --release --manifest-path benches/compare/Cargo.toml -- [logs] [library] [--write] [--test]`
 //!
@@ -34,7 +34,7 @@ pub fn value(bytes: usize) -> Vec<u8> {
 }
 
 /// What can be measured, by the names that choose it; everything without any.
-const PARTS: [&str; 5] = ["logs", "memory", "disk", "groups", "failover"];
+const PARTS: [&str; 6] = ["logs", "memory", "together", "disk", "groups", "failover"];
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -68,6 +68,7 @@ fn measure(part: &str, is_test: bool, parent: &Path) -> String {
     match part {
         "logs" => table::all(&plan, parent),
         "memory" => library::memory(library_plan, parent),
+        "together" => library::together(library_plan, parent),
         "disk" => library::disk(library_plan, parent),
         "groups" => library::groups(library_plan, parent),
         _ => library::failover(library_plan),

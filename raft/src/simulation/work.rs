@@ -257,10 +257,8 @@ impl<M: StateMachine> Peer<M> {
     fn apply(&mut self, work: ApplyWork, now: Instant) {
         match work {
             ApplyWork::Entries(entries) => {
-                for entry in &entries {
-                    self.served.apply(entry);
-                    self.applied = entry.id.index;
-                }
+                self.served.apply_all(&entries);
+                self.applied = entries.last().map_or(self.applied, |entry| entry.id.index);
                 self.snapshot_if_log_is_long(now);
             }
             ApplyWork::Restore(snapshot) => {

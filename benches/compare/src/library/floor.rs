@@ -1,8 +1,7 @@
 //! The floor: three threads that hand commands over, and nothing else. No protocol, no log, no codec.
 //!
 //! The first takes what callers have put into its inbox, hands it to the two others as one batch, and
-//! answers the callers, each with a wake-up of its own, when one of the two has handed it back. The next
-//! batch does not wait for that.
+//! answers the callers when one of the two has handed it back. The next batch does not wait for that.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,10 +9,10 @@ use std::thread::{self, JoinHandle};
 
 use oarlock_rpc::{Promise, promise};
 
-use super::System;
 use super::command::{Answer, Applied, Tally, command};
 use super::inbox::Inbox;
 use super::window::Window;
+use super::{System, Waking};
 
 type Commands = Arc<Vec<Vec<u8>>>;
 
@@ -43,7 +42,7 @@ pub struct Floor {
 
 impl Floor {
     /// Starts them.
-    pub fn start() -> Self {
+    pub fn start(waking: Waking) -> Self {
         let leader = Arc::new(Inbox::new());
         let applied: Vec<Arc<Applied>> = (0..3).map(|_| Arc::default()).collect();
         let mut others = Vec::new();
@@ -56,7 +55,7 @@ impl Floor {
         }
         let mut tally = Tally::new(Arc::clone(&applied[0]));
         let (inbox, to) = (Arc::clone(&leader), others.clone());
-        threads.push(thread::spawn(move || lead(&inbox, &to, &mut tally)));
+        threads.push(thread::spawn(move || lead(&inbox, &to, &mut tally, waking)));
         Self { leader, others, applied, threads }
     }
 }
@@ -74,7 +73,12 @@ fn follow(inbox: &Inbox<(u64, Commands)>, back: &Inbox<Input>, tally: &mut Tally
     }
 }
 
-fn lead(inbox: &Inbox<Input>, others: &[Arc<Inbox<(u64, Commands)>>], tally: &mut Tally) {
+fn lead(
+    inbox: &Inbox<Input>,
+    others: &[Arc<Inbox<(u64, Commands)>>],
+    tally: &mut Tally,
+    waking: Waking,
+) {
     let mut inputs = Vec::new();
     let mut waiting: VecDeque<Batch> = VecDeque::new();
     let (mut sent, mut answered) = (0, 0);
@@ -104,7 +108,8 @@ fn lead(inbox: &Inbox<Input>, others: &[Arc<Inbox<(u64, Commands)>>], tally: &mu
         }
         while answered < back {
             answered += 1;
-            answer(waiting.pop_front().expect("what is handed back was sent"), tally);
+            let batch = waiting.pop_front().expect("what is handed back was sent");
+            waking.after(|| answer(batch, tally));
         }
     }
 }

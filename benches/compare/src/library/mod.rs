@@ -22,12 +22,33 @@ mod window;
 
 use std::sync::Arc;
 
+use oarlock_sync::Together;
+
 pub use groups::groups;
-pub use table::{disk, failover, memory};
+pub use table::{disk, failover, memory, together};
 pub use turns::Plan;
 
 use self::command::{Answer, Applied};
 use self::window::Window;
+
+/// How callers wake who are answered in a row.
+#[derive(Clone, Copy)]
+pub enum Waking {
+    /// Each by a call of the system.
+    OneByOne,
+    /// As Oarlock's do.
+    Together,
+}
+
+impl Waking {
+    /// Has those wake so whom `answer` answers.
+    pub fn after(self, answer: impl FnOnce()) {
+        match self {
+            Self::OneByOne => answer(),
+            Self::Together => Together::new().gather(answer),
+        }
+    }
+}
 
 /// Three peers that replicate commands.
 pub trait System: Send + Sync {

@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 use oarlock_rpc::{Promise, promise};
 use raft::eraftpb::Message;
 
-use super::System;
 use super::command::{Answer, Applied, command};
 use super::inbox::Inbox;
 use super::window::Window;
+use super::{System, Waking};
 
 mod disk;
 mod node;
@@ -45,7 +45,7 @@ pub struct RaftRs {
 
 impl RaftRs {
     /// Starts nodes whose logs are in directories in `dir`, or in memory alone.
-    pub fn start(dir: Option<&Path>) -> Self {
+    pub fn start(dir: Option<&Path>, waking: Waking) -> Self {
         let inboxes: Inboxes = Arc::new((0..3).map(|_| Inbox::new()).collect());
         let applied: Vec<Arc<Applied>> = (0..3).map(|_| Arc::default()).collect();
         let leads: Arc<Mutex<Option<usize>>> = Arc::default();
@@ -57,7 +57,7 @@ impl RaftRs {
                 let on_leading = move || {
                     *leads.lock().unwrap_or_else(PoisonError::into_inner) = Some(me);
                 };
-                thread::spawn(move || Node::new(me, inboxes, applied, dir).run(on_leading))
+                thread::spawn(move || Node::new(me, inboxes, applied, dir, waking).run(on_leading))
             })
             .collect();
         let began = Instant::now();

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use super::Waking;
 use super::failover::isolate;
 use super::floor::Floor;
 use super::openraft::OpenRaft;
@@ -26,9 +27,19 @@ type Start = fn(&Path) -> Contender;
 pub fn memory(plan: Plan, parent: &Path) -> String {
     let sides: [(&str, Start); 4] = [
         ("Oarlock", |_| Contender::new(Ours::start(None))),
-        ("floor", |_| Contender::new(Floor::start())),
-        ("raft-rs 0.7.0", |_| Contender::new(RaftRs::start(None))),
+        ("floor", |_| Contender::new(Floor::start(Waking::OneByOne))),
+        ("raft-rs 0.7.0", |_| Contender::new(RaftRs::start(None, Waking::OneByOne))),
         ("openraft 0.10.0", |_| Contender::new(OpenRaft::start(None))),
+    ];
+    table(plan, parent, &sides)
+}
+
+/// Logs in memory; the others' callers wake together as ours do.
+pub fn together(plan: Plan, parent: &Path) -> String {
+    let sides: [(&str, Start); 3] = [
+        ("Oarlock", |_| Contender::new(Ours::start(None))),
+        ("floor", |_| Contender::new(Floor::start(Waking::Together))),
+        ("raft-rs 0.7.0", |_| Contender::new(RaftRs::start(None, Waking::Together))),
     ];
     table(plan, parent, &sides)
 }
@@ -37,7 +48,7 @@ pub fn memory(plan: Plan, parent: &Path) -> String {
 pub fn disk(plan: Plan, parent: &Path) -> String {
     let sides: [(&str, Start); 3] = [
         ("Oarlock", |dir| Contender::new(Ours::start(Some(dir)))),
-        ("raft-rs 0.7.0", |dir| Contender::new(RaftRs::start(Some(dir)))),
+        ("raft-rs 0.7.0", |dir| Contender::new(RaftRs::start(Some(dir), Waking::OneByOne))),
         ("openraft 0.10.0", |dir| Contender::new(OpenRaft::start(Some(dir)))),
     ];
     table(plan, parent, &sides)

@@ -12,6 +12,7 @@ use raft::{Config, RawNode, StateRole};
 
 use super::disk::Disk;
 use super::{Inboxes, Input};
+use crate::library::Waking;
 use crate::library::command::{Answer, Applied, Tally};
 use crate::library::window::Window;
 
@@ -38,11 +39,18 @@ pub struct Node {
     /// Who waits for which entry, in order; a window for all of a run.
     waiting: VecDeque<(u64, Waiter)>,
     compacted: u64,
+    waking: Waking,
 }
 
 impl Node {
     /// A node of three, with an empty log.
-    pub fn new(me: usize, inboxes: Inboxes, applied: Arc<Applied>, dir: Option<PathBuf>) -> Self {
+    pub fn new(
+        me: usize,
+        inboxes: Inboxes,
+        applied: Arc<Applied>,
+        dir: Option<PathBuf>,
+        waking: Waking,
+    ) -> Self {
         let config = Config {
             id: me as u64 + 1,
             heartbeat_tick: HEARTBEAT_TICKS,
@@ -59,7 +67,7 @@ impl Node {
         let raw = RawNode::new(&config, storage, &logger).expect("a configuration that is right");
         let disk = dir.map(|dir| Disk::open(&dir));
         let (tally, waiting) = (Tally::new(applied), VecDeque::new());
-        Self { me, inboxes, raw, disk, tally, waiting, compacted: 0 }
+        Self { me, inboxes, raw, disk, tally, waiting, compacted: 0, waking }
     }
 
     /// Runs until its inbox is closed; says once that it leads.
@@ -117,7 +125,7 @@ impl Node {
     fn deal_with_ready(&mut self) {
         let mut ready = self.raw.ready();
         self.send(ready.take_messages());
-        self.apply(ready.take_committed_entries());
+        self.waking.after(|| self.apply(ready.take_committed_entries()));
         let storage = self.raw.store().clone();
         let hard_state = ready.hs();
         if let Some(disk) = &mut self.disk
@@ -137,7 +145,7 @@ impl Node {
             self.raw.store().wl().mut_hard_state().commit = commit;
         }
         self.send(light.take_messages());
-        self.apply(light.take_committed_entries());
+        self.waking.after(|| self.apply(light.take_committed_entries()));
         self.raw.advance_apply();
     }
 

@@ -1,0 +1,120 @@
+//! When those who are answered wake.
+#![expect(clippy::disallowed_methods, reason = "these tests wait in real time")]
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+
+use oarlock_rpc::codec::{self, Wire};
+use oarlock_rpc::promise;
+use serde::{Deserialize, Serialize};
+
+use super::*;
+use crate::RestoreError;
+
+/// Takes so many milliseconds to apply, then sees who wakes within so many more.
+#[derive(Serialize, Deserialize)]
+struct Slow {
+    before: u64,
+    watches: u64,
+}
+
+impl Wire for Slow {}
+
+/// Is told by callers that they are awake, and notes how many said so in the time of each command.
+struct Watching {
+    awake: Receiver<()>,
+    seen: Vec<usize>,
+}
+
+impl StateMachine for Watching {
+    type Command = Slow;
+    type Output = ();
+
+    fn apply(&mut self, _id: EntryId, slow: Slow) {
+        thread::sleep(Duration::from_millis(slow.before));
+        let watched = Duration::from_millis(slow.watches);
+        self.seen.push(if watched.is_zero() {
+            0
+        } else {
+            usize::from(self.awake.recv_timeout(watched).is_ok())
+        });
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn restore(&mut self, _snapshot: &[u8]) -> Result<(), RestoreError> {
+        Ok(())
+    }
+}
+
+/// Applies these in one go, while a thread sleeps until the first is answered. Returns in the time of
+/// how many later ones it woke.
+fn woken_amid(commands: &[Slow]) -> usize {
+    let (tell, awake): (Sender<()>, _) = channel();
+    let mut served = Served::new(Watching { awake, seen: Vec::new() });
+    let (promise, answer) = promise();
+    let ids = (1..).map(|index| EntryId { index, term: 1 });
+    let entries: Vec<_> = std::iter::zip(ids, commands)
+        .map(|(id, command)| {
+            let data = codec::encode(command).expect("it is encoded");
+            Entry { id, tag: EntryKind::Command.tag(), data: data.into() }
+        })
+        .collect();
+    served.expect(Waiting::Submit(entries[0].id, SubmitDone::Waits(promise)));
+    let caller = thread::spawn(move || {
+        answer.wait().expect("it is answered").expect("it is applied");
+        // Nobody listens any more if it was the last.
+        _ = tell.send(());
+    });
+    thread::sleep(Duration::from_millis(10));
+    served.apply_all(&entries);
+    caller.join().expect("it wakes");
+    served.machine.seen.iter().sum()
+}
+
+#[test]
+fn callers_wake_together_behind_commands_that_are_applied_fast() {
+    let fast_then_slow = [Slow { before: 0, watches: 0 }, Slow { before: 0, watches: 10 }];
+    // Whatever else wants the processors, the first is fast, or its caller, who is woken by itself, in time.
+    let rounds = 50;
+    let woken_later = (0..rounds).filter(|_| woken_amid(&fast_then_slow) == 0).count();
+    assert!(woken_later > rounds / 2, "{woken_later} of {rounds}");
+}
+
+#[test]
+fn nobody_who_is_answered_sleeps_on_while_one_slow_command_follows_another() {
+    let slow_then_slow = [Slow { before: 1, watches: 0 }, Slow { before: 0, watches: 20_000 }];
+    assert_eq!(woken_amid(&slow_then_slow), 1);
+}
+
+#[test]
+fn callers_who_read_wake_together() {
+    let rounds = 50;
+    let woken_later = (0..rounds).filter(|_| {
+        let (tell, awake) = channel();
+        let mut served = Served::new(Watching { awake, seen: Vec::new() });
+        let (promise, looked) = promise();
+        let reader = thread::spawn(move || {
+            looked.wait().expect("it is served");
+            // Nobody listens any more if the next read was served before.
+            _ = tell.send(());
+        });
+        let (seen, watched) = channel();
+        let first: ReadDone<Watching> = Box::new(move |_| promise.keep(()));
+        let second: ReadDone<Watching> = Box::new(move |state| {
+            let awake = &state.expect("it is served").awake;
+            seen.send(awake.recv_timeout(Duration::from_millis(10)).is_ok()).expect("it is known");
+        });
+        let ids = [1, 2].map(|number| ReadId { number, proof: Proof::Round });
+        served.expect(Waiting::Read(ids[0], first));
+        served.expect(Waiting::Read(ids[1], second));
+        thread::sleep(Duration::from_millis(10));
+        served.serve_reads(ids[1]);
+        reader.join().expect("it wakes");
+        !watched.recv().expect("it is known")
+    });
+    let woken_later = woken_later.count();
+    assert!(woken_later > rounds / 2, "{woken_later} of {rounds}");
+}
