@@ -73,6 +73,12 @@ impl Log {
         self.entries.push_back(entry);
     }
 
+    /// The entries behind `index`.
+    pub(crate) fn entries_behind(&self, index: Index) -> impl Iterator<Item = &Entry> {
+        let at = self.position(index + 1).unwrap_or(self.entries.len());
+        self.entries.range(at..)
+    }
+
     /// Drops every entry from `index` on.
     pub(crate) fn truncate_from(&mut self, index: Index) {
         assert!(index > self.base.index, "truncate {index} at or below the base {}", self.base);

@@ -4,7 +4,7 @@
 //! state machine. [`Replicated::read`] is linearizable and never touches the log. Both have a form
 //! that returns at once and calls back.
 
-mod submitting;
+pub(crate) mod submitting;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -2,6 +2,7 @@
 //! without its thread.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,18 +24,8 @@ pub(crate) enum SubmitDone<M: StateMachine> {
     /// A thread that sleeps.
     Waits(Promise<Answer<M>>),
     One(Box<dyn FnOnce(Answer<M>) + Send + 'static>),
-    OfMany(Arc<OfMany<M>>, usize),
-}
-
-impl<M: StateMachine> SubmitDone<M> {
-    /// Hands the answer over.
-    pub(crate) fn tell(self, answer: Answer<M>) {
-        match self {
-            Self::Waits(promise) => promise.keep(answer),
-            Self::One(done) => done(answer),
-            Self::OfMany(done, nth) => done(nth, answer),
-        }
-    }
+    /// One who waits for the answers to several commands in a row, which have these places.
+    OfMany(Arc<OfMany<M>>, Range<usize>),
 }
 
 /// Who waits to look at the state.
@@ -42,6 +33,7 @@ pub(crate) type ReadDone<M> = Box<dyn FnOnce(Result<&M, ReadError>) + Send + 'st
 
 /// What the applier must know of callers.
 pub(crate) enum Waiting<M: StateMachine> {
+    /// Who waits for a command, or for this one and those right behind it.
     Submit(EntryId, SubmitDone<M>),
     Read(ReadId, ReadDone<M>),
 }
@@ -102,9 +94,9 @@ impl<M: StateMachine> Served<M> {
         self.answer_superseded(entry.id);
         stages::applied(entry.id.index);
         if let Some(output) = output
-            && let Some((_, done)) = self.next_submit(|id| id == entry.id)
+            && self.next_submit() == Some(entry.id)
         {
-            together.gather(|| done.tell(Ok(output)));
+            together.gather(|| self.answer_next(Ok(output)));
         }
     }
 
@@ -115,8 +107,8 @@ impl<M: StateMachine> Served<M> {
             panic!("the snapshot at {last_included} cannot be restored: {error}");
         }
         // Whether the entries they wait for are among those it covers cannot be told.
-        while let Some((id, done)) = self.next_submit(|id| id.index <= last_included.index) {
-            done.tell(Err(SubmitError::Unknown { id }));
+        while let Some(id) = self.next_submit().filter(|id| id.index <= last_included.index) {
+            self.answer_next(Err(SubmitError::Unknown { id }));
         }
         self.answer_superseded(last_included);
     }
@@ -139,8 +131,8 @@ impl<M: StateMachine> Served<M> {
 
     /// Nobody will be answered any more: they are told why.
     pub(crate) fn end(&mut self, stopped: &Stopped) {
-        for (id, done) in self.submits.drain(..) {
-            done.tell(Err(SubmitError::Stopped { stopped: stopped.clone(), id: Some(id) }));
+        while let Some(id) = self.next_submit() {
+            self.answer_next(Err(SubmitError::Stopped { stopped: stopped.clone(), id: Some(id) }));
         }
         let reads = self.reads_by_round.drain(..).chain(self.proved_reads.drain(..));
         for (_, done) in reads {
@@ -152,19 +144,34 @@ impl<M: StateMachine> Served<M> {
     /// entries came or will come: behind `committed`, no log ever again has an entry of an older
     /// term, so nobody waits until the log has grown as far as it once had.
     fn answer_superseded(&mut self, committed: EntryId) {
-        while let Some((_, done)) = self.next_submit(|id| {
+        while self.next_submit().is_some_and(|id| {
             id.term < committed.term || (id.index <= committed.index && id != committed)
         }) {
-            done.tell(Err(SubmitError::Superseded));
+            self.answer_next(Err(SubmitError::Superseded));
         }
     }
 
-    fn next_submit(
-        &mut self,
-        wanted: impl Fn(EntryId) -> bool,
-    ) -> Option<(EntryId, SubmitDone<M>)> {
-        let is_wanted = self.submits.front().is_some_and(|(id, _)| wanted(*id));
-        if is_wanted { self.submits.pop_front() } else { None }
+    /// The oldest command that somebody waits for.
+    fn next_submit(&self) -> Option<EntryId> {
+        self.submits.front().map(|(id, _)| *id)
+    }
+
+    /// Answers whoever waits for that one.
+    fn answer_next(&mut self, answer: Answer<M>) {
+        if let Some((id, SubmitDone::OfMany(done, nths))) = self.submits.front_mut()
+            && nths.len() > 1
+        {
+            let nth = nths.start;
+            nths.start += 1;
+            id.index += 1;
+            return done(nth, answer);
+        }
+        match self.submits.pop_front().map(|(_, done)| done) {
+            Some(SubmitDone::Waits(promise)) => promise.keep(answer),
+            Some(SubmitDone::One(done)) => done(answer),
+            Some(SubmitDone::OfMany(done, nths)) => done(nths.start, answer),
+            None => {}
+        }
     }
 
     fn next_read(&mut self, through: ReadId) -> Option<ReadDone<M>> {

@@ -49,19 +49,23 @@ impl StateMachine for Watching {
     }
 }
 
+/// These, the first of a log.
+fn entries(commands: &[Slow]) -> Vec<Entry> {
+    let ids = (1..).map(|index| EntryId::new(index, 1));
+    let entry = |(id, command)| {
+        let data = codec::encode(command).expect("it is encoded");
+        Entry { id, tag: EntryKind::Command.tag(), data: data.into() }
+    };
+    std::iter::zip(ids, commands).map(entry).collect()
+}
+
 /// Applies these in one go, while a thread sleeps until the first is answered. Returns in the time of
 /// how many later ones it woke.
 fn woken_amid(commands: &[Slow]) -> usize {
     let (tell, awake): (Sender<()>, _) = channel();
     let mut served = Served::new(Watching { awake, seen: Vec::new() });
     let (promise, answer) = promise();
-    let ids = (1..).map(|index| EntryId { index, term: 1 });
-    let entries: Vec<_> = std::iter::zip(ids, commands)
-        .map(|(id, command)| {
-            let data = codec::encode(command).expect("it is encoded");
-            Entry { id, tag: EntryKind::Command.tag(), data: data.into() }
-        })
-        .collect();
+    let entries = entries(commands);
     served.expect(Waiting::Submit(entries[0].id, SubmitDone::Waits(promise)));
     let caller = thread::spawn(move || {
         answer.wait().expect("it is answered").expect("it is applied");
@@ -117,4 +121,41 @@ fn callers_who_read_wake_together() {
     });
     let woken_later = woken_later.count();
     assert!(woken_later > rounds / 2, "{woken_later} of {rounds}");
+}
+
+/// A machine that nobody watches, and what one who waits for commands 1 to 5 of term 1 is told.
+fn expecting_five() -> (Served<Watching>, Receiver<(usize, Answer<Watching>)>) {
+    let (_, awake) = channel();
+    let mut served = Served::new(Watching { awake, seen: Vec::new() });
+    let (tell, told) = channel();
+    let done: Arc<OfMany<Watching>> = Arc::new(move |nth, answer| {
+        tell.send((nth, answer)).expect("somebody listens");
+    });
+    served.expect(Waiting::Submit(EntryId::new(1, 1), SubmitDone::OfMany(done, 10..15)));
+    let commands = [(); 2].map(|()| Slow { before: 0, watches: 0 });
+    served.apply_all(&entries(&commands));
+    let told_first: Vec<_> = told.try_iter().collect();
+    assert_eq!(told_first, [(10, Ok(())), (11, Ok(()))]);
+    (served, told)
+}
+
+#[test]
+fn whoever_waits_for_several_hears_of_each_that_is_superseded() {
+    let (mut served, told) = expecting_five();
+    let tag = EntryKind::NoOp.tag();
+    let other = Entry { id: EntryId::new(3, 2), tag, data: [].into() };
+    served.apply_all(&[other]);
+    let superseded = [12, 13, 14].map(|nth| (nth, Err(SubmitError::Superseded)));
+    assert_eq!(told.iter().collect::<Vec<_>>(), superseded);
+}
+
+#[test]
+fn whoever_waits_for_several_hears_the_place_of_each_whose_fate_is_unknown_at_the_end() {
+    let (mut served, told) = expecting_five();
+    served.end(&Stopped::killed());
+    let stopped = |(nth, index)| {
+        let id = Some(EntryId::new(index, 1));
+        (nth, Err(SubmitError::Stopped { stopped: Stopped::killed(), id }))
+    };
+    assert_eq!(told.iter().collect::<Vec<_>>(), [(12, 3), (13, 4), (14, 5)].map(stopped));
 }

@@ -1,6 +1,7 @@
 //! How commands are submitted: encoded, appended in one step of the peer, and answered by the applier.
 
 use std::cell::Cell;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -51,13 +52,14 @@ impl<M: StateMachine> Replicated<M> {
         command: &M::Command,
         done: impl FnOnce(Result<M::Output, SubmitError>) + Send + 'static,
     ) {
-        let done = SubmitDone::One(Box::new(done));
-        let refused = match self.encode_one(command) {
-            Ok(bytes) => self.start(bytes, done).err(),
-            Err(error) => Some((error, done)),
-        };
-        if let Some((error, done)) = refused {
-            done.tell(Err(error));
+        match self.encode_one(command) {
+            Ok(bytes) => {
+                let started = self.start(bytes, SubmitDone::One(Box::new(done)));
+                if let Err((error, SubmitDone::One(done))) = started {
+                    done(Err(error));
+                }
+            }
+            Err(error) => done(Err(error)),
         }
     }
 
@@ -75,13 +77,11 @@ impl<M: StateMachine> Replicated<M> {
         let mut room = Vec::new();
         for (nth, command) in commands.iter().enumerate() {
             match self.encode(command, &mut room) {
-                Ok(bytes) => encoded.push((bytes, SubmitDone::OfMany(Arc::clone(&done), nth))),
+                Ok(bytes) => encoded.push((nth, bytes)),
                 Err(error) => done(nth, Err(error)),
             }
         }
-        for (error, done) in self.start_all(encoded) {
-            done.tell(Err(error));
-        }
+        self.start_all(encoded, &done);
     }
 
     /// Encodes `command`, in room that this thread has kept for that.
@@ -126,40 +126,73 @@ impl<M: StateMachine> Replicated<M> {
         Err((error, done.expect("it is handed over only with an id")))
     }
 
-    /// Appends all of these, and tells the applier who waits, in one step. Returns who is refused.
-    fn start_all(&self, encoded: Vec<(Arc<[u8]>, SubmitDone<M>)>) -> Vec<Refused<M>> {
-        let mut encoded = Some(encoded);
-        let mut refused = Vec::new();
-        let stepped = self.raft.shared().step(|rules, now| {
+    /// Appends all of these, and tells the applier who waits, in one step. Whoever is refused is told here.
+    fn start_all(&self, encoded: Vec<(usize, Arc<[u8]>)>, done: &Arc<OfMany<M>>) {
+        let mut rest = encoded.into_iter();
+        let outcome = self.raft.shared().step(|rules, now| {
             rules.in_company(false);
-            for (bytes, done) in encoded.take().into_iter().flatten() {
-                match start(rules, bytes, now) {
-                    Ok(id) => self.expect(Waiting::Submit(id, done)),
-                    Err(error) => refused.push((error, done)),
-                }
+            if let Some(refused) = refused(rules) {
+                return Err(refused);
             }
+            // Who waits, as far as their places follow each other.
+            let mut runs: Vec<Range<usize>> = Vec::new();
+            let mut commands = rest.by_ref().map(|(nth, bytes)| {
+                match runs.last_mut() {
+                    Some(run) if run.end == nth => run.end += 1,
+                    _ => runs.push(nth..nth + 1),
+                }
+                bytes
+            });
+            let Some(first) = rules.start_all(&mut commands, now) else { return Ok(()) };
+            stages::submitted(first.index, now);
+            let mut id = first;
+            for nths in runs {
+                let next = id.index + nths.len() as u64;
+                self.expect(Waiting::Submit(id, SubmitDone::OfMany(Arc::clone(done), nths)));
+                id.index = next;
+            }
+            Ok(())
         });
-        if let Err(stopped) = stepped {
-            let error = SubmitError::Stopped { stopped, id: None };
-            let unstarted = encoded.into_iter().flatten();
-            refused.extend(unstarted.map(|(_, done)| (error.clone(), done)));
+        let error = match outcome {
+            // It had no room for more.
+            Ok(Ok(())) => SubmitError::Busy,
+            Ok(Err(refused)) => refused,
+            Err(stopped) => SubmitError::Stopped { stopped, id: None },
+        };
+        for (nth, _) in rest {
+            done(nth, Err(error.clone()));
         }
-        refused
     }
 }
 
+/// Why this peer takes no commands now, if it does not.
+fn refused(rules: &Rules) -> Option<SubmitError> {
+    if !rules.is_leader() {
+        return Some(SubmitError::NotLeader { leader: rules.leader() });
+    }
+    if rules.is_overloaded() {
+        return Some(SubmitError::Busy);
+    }
+    rules.refusal().map(|refusal| match refusal {
+        Refusal::DisksFull => SubmitError::NoSpace,
+        Refusal::GivesWay => SubmitError::NotLeader { leader: None },
+    })
+}
+
 /// Appends a command, if this peer may.
-fn start(rules: &mut Rules, command: Arc<[u8]>, now: Instant) -> Result<EntryId, SubmitError> {
-    if rules.is_leader() && rules.is_overloaded() {
-        return Err(SubmitError::Busy);
+pub(crate) fn start(
+    rules: &mut Rules,
+    command: Arc<[u8]>,
+    now: Instant,
+) -> Result<EntryId, SubmitError> {
+    if let Some(refused) = refused(rules) {
+        return Err(refused);
     }
-    match rules.refusal() {
-        Some(Refusal::DisksFull) => return Err(SubmitError::NoSpace),
-        Some(Refusal::GivesWay) => return Err(SubmitError::NotLeader { leader: None }),
-        None => {}
-    }
-    let leader = rules.leader();
-    let id = rules.start(command, now).ok_or(SubmitError::NotLeader { leader })?;
+    let id = rules.start(command, now).expect("a leader that refuses none");
     stages::submitted(id.index, now);
     Ok(id)
 }
+
+#[cfg(all(test, not(feature = "interleavings")))]
+#[path = "submitting_tests.rs"]
+mod tests;

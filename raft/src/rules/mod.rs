@@ -14,6 +14,7 @@
 //! 6. A leader's followers are the other members of the configuration in force.
 
 mod apply;
+mod commands;
 mod commit;
 mod configurations;
 #[cfg(test)]
@@ -65,7 +66,7 @@ use crate::log::Log;
 use crate::mistake;
 use crate::mutation::{Mutations, WriteWork};
 use crate::options::Options;
-use crate::types::{Entry, EntryId, EntryKind, Index, PeerId, Term};
+use crate::types::{EntryId, EntryKind, Index, PeerId, Term};
 
 /// What a thread finds when it comes for work.
 #[derive(Debug, PartialEq, Eq)]
@@ -336,42 +337,6 @@ impl Rules {
     /// Takes along whether the steps since the last call have something for followers.
     pub(crate) fn take_news(&mut self) -> bool {
         std::mem::take(&mut self.wake.entries_to_send)
-    }
-
-    /// A log entry from a client, if this peer leads (section 5.3) and there is room for it: `None`
-    /// otherwise.
-    pub(crate) fn start(&mut self, data: std::sync::Arc<[u8]>, now: Instant) -> Option<EntryId> {
-        let takes_it = self.is_leader() && self.refusal().is_none();
-        takes_it.then(|| self.append_as_leader(EntryKind::Command, data, now))
-    }
-
-    /// Whether this leader holds as much that is not committed as it may.
-    pub(crate) fn is_overloaded(&self) -> bool {
-        self.is_leader() && self.uncommitted_bytes > self.options.uncommitted_bytes_max
-    }
-
-    fn append_as_leader(
-        &mut self,
-        kind: EntryKind,
-        data: std::sync::Arc<[u8]>,
-        now: Instant,
-    ) -> EntryId {
-        debug_assert!(self.is_leader(), "only a leader appends of its own accord");
-        let id = EntryId::new(self.log.last().index + 1, self.current_term);
-        let entry = Entry { id, tag: kind.tag(), data: data.into() };
-        self.uncommitted_bytes += entry.logical_bytes();
-        self.log.append(entry.clone());
-        if self.configurations.appended(&entry).expect("a leader appends what it encoded") {
-            self.configuration_changed(now);
-        }
-        self.mutations.append([entry]);
-        // While entries gather, the threads look again by themselves; where commands linger, those
-        // that send are woken once the log writer has taken them.
-        let is_first = self.gather.arrived(now);
-        self.wake.log_writer |= is_first;
-        self.wake.entries_to_send |=
-            is_first && self.options.linger.is_zero() && !self.gather.is_left();
-        id
     }
 
     /// Seen a higher term: whoever has it knows more (section 5.1).

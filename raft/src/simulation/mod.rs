@@ -22,10 +22,11 @@ pub use message::{Asked, Outcome, Reply, Request, Said};
 use crate::change::{Change, ChangeError, ChangeState};
 use crate::configuration::Configuration;
 use crate::error::{OpenError, ReadError, Stopped, SubmitError};
+use crate::machine::submitting::start;
 use crate::message::RequestVoteArgs;
 use crate::mutation::{AfterDurable, WriteWork};
 use crate::options::Options;
-use crate::rules::{Reach, Refusal, Rules, SentAppend, SentPiece, Vouch};
+use crate::rules::{Reach, Rules, SentAppend, SentPiece, Vouch};
 use crate::served::{Served, SubmitDone, Waiting};
 use crate::state_machine::StateMachine;
 use crate::threads::log_writer::LogWriter;
@@ -269,18 +270,9 @@ impl<M: StateMachine> Peer<M> {
         now: Instant,
         done: impl FnOnce(Result<M::Output, SubmitError>) + Send + 'static,
     ) {
-        let refused = match self.rules.refusal() {
-            _ if self.rules.is_leader() && self.rules.is_overloaded() => Some(SubmitError::Busy),
-            Some(Refusal::DisksFull) => Some(SubmitError::NoSpace),
-            Some(Refusal::GivesWay) => Some(SubmitError::NotLeader { leader: None }),
-            None => None,
-        };
-        let started = if refused.is_none() { self.rules.start(command, now) } else { None };
-        if let Some(id) = started {
-            self.served.expect(Waiting::Submit(id, SubmitDone::One(Box::new(done))));
-        } else {
-            let not_leader = || SubmitError::NotLeader { leader: self.rules.leader() };
-            done(Err(refused.unwrap_or_else(not_leader)));
+        match start(&mut self.rules, command, now) {
+            Ok(id) => self.served.expect(Waiting::Submit(id, SubmitDone::One(Box::new(done)))),
+            Err(refused) => done(Err(refused)),
         }
         self.settle(now);
     }

@@ -51,29 +51,38 @@ impl WriteBuffer {
     }
 }
 
-/// The buffers of a file system: one is kept, for the one thread that writes nearly everything.
+/// So many buffers are kept: for the one thread that writes nearly everything, and for the one that
+/// fills files with zeros meanwhile.
+const KEPT_MAX: usize = 2;
+
+/// The buffers of a file system.
 #[derive(Default)]
 pub(super) struct WriteBuffers {
-    kept: Mutex<Option<WriteBuffer>>,
+    /// The shortest first.
+    kept: Mutex<Vec<WriteBuffer>>,
 }
 
 impl WriteBuffers {
     /// A buffer for `len` bytes; if that is long, for a part of them.
     pub(super) fn take(&self, len: usize) -> io::Result<WriteBuffer> {
         let wanted = len.min(PIECE_BYTES);
-        match self.kept.lock().take() {
-            Some(kept) if kept.size >= wanted => Ok(kept),
-            _ if wanted <= SHORT_BYTES => WriteBuffer::short(),
-            _ => WriteBuffer::long(),
+        let mut kept = self.kept.lock();
+        if let Some(at) = kept.iter().position(|kept| kept.size >= wanted) {
+            return Ok(kept.remove(at));
         }
+        drop(kept);
+        if wanted <= SHORT_BYTES { WriteBuffer::short() } else { WriteBuffer::long() }
     }
 
     /// Keeps a buffer for the next write.
     pub(super) fn give_back(&self, buffer: WriteBuffer) {
         let mut kept = self.kept.lock();
-        if kept.as_ref().is_none_or(|kept| kept.size < buffer.size) {
-            *kept = Some(buffer);
-        }
+        let at = kept.partition_point(|kept| kept.size < buffer.size);
+        kept.insert(at, buffer);
+        let surplus = (kept.len() > KEPT_MAX).then(|| kept.remove(0));
+        drop(kept);
+        // To give memory back may take a while.
+        drop(surplus);
     }
 }
 
@@ -82,20 +91,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_buffer_begins_at_a_page_and_the_longest_is_kept() {
+    fn a_buffer_begins_at_a_page_and_the_longest_are_kept() {
         let buffers = WriteBuffers::default();
-        for (len, size) in [(512, 8 << 10), (8 << 10, 8 << 10), (8704, 3 << 19), (512, 3 << 19)] {
+        let (short, long) = (8 << 10, 3 << 19);
+        for (len, size) in [(512, short), (8 << 10, short), (8704, long), (512, short)] {
             let mut buffer = buffers.take(len).unwrap();
             assert_eq!(buffer.size, size, "for {len}");
             assert!(buffer.piece(len, 512).as_ptr().addr().is_multiple_of(4096), "for {len}");
             buffers.give_back(buffer);
         }
-        let long = buffers.take(5 << 20).unwrap();
-        let other = buffers.take(512).unwrap();
-        assert_eq!(other.size, 8 << 10, "the one that was kept is taken");
-        buffers.give_back(long);
-        buffers.give_back(other);
-        assert_eq!(buffers.take(512).unwrap().size, 3 << 19, "the long one stays");
+        let [first, second, third] = [5 << 20, 5 << 20, 512].map(|len| buffers.take(len).unwrap());
+        assert_eq!(third.size, short, "the one that was kept");
+        let begins = [&first, &second].map(|buffer| buffer.memory.as_ptr());
+        for buffer in [first, third, second] {
+            buffers.give_back(buffer);
+        }
+        let [first, second, third] = [512, 512, 512].map(|len| buffers.take(len).unwrap());
+        assert_eq!(
+            [first.size, second.size, third.size],
+            [long, long, short],
+            "two long ones stay"
+        );
+        assert!([&first, &second].iter().all(|buffer| begins.contains(&buffer.memory.as_ptr())));
     }
 
     #[test]

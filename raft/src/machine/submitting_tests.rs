@@ -1,0 +1,110 @@
+//! Commands that are submitted together, when not all of them are taken.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, unbounded};
+use oarlock_rpc::codec::Wire;
+use oarlock_storage::MemoryPersister;
+use serde::{Deserialize, Serialize};
+
+use crate::durability_tests::Gate;
+use crate::tests::{Add, Cluster};
+use crate::{
+    Configuration, EntryId, Options, PeerId, Peers, Replicated, ReplicatedOptions, RestoreError,
+    StateMachine, SubmitError,
+};
+
+type Answers<T> = Receiver<(usize, Result<T, SubmitError>)>;
+
+/// These are submitted together.
+fn submit_all<M: StateMachine>(
+    peer: &Replicated<M>,
+    commands: &[M::Command],
+) -> Answers<M::Output> {
+    let (tell, answers) = unbounded();
+    peer.submit_all_with(commands, move |nth, answer| drop(tell.send((nth, answer))));
+    answers
+}
+
+fn next<T>(answers: &Answers<T>) -> (usize, Result<T, SubmitError>) {
+    answers.recv_timeout(Duration::from_secs(10)).expect("everybody is answered")
+}
+
+/// Counts its commands, which may be long.
+#[derive(Default)]
+struct Texts(usize);
+
+#[derive(Serialize, Deserialize)]
+struct Text(String);
+
+impl Wire for Text {}
+
+impl StateMachine for Texts {
+    type Command = Text;
+    type Output = usize;
+
+    fn apply(&mut self, _id: EntryId, _text: Text) -> usize {
+        self.0 += 1;
+        self.0
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn restore(&mut self, _snapshot: &[u8]) -> Result<(), RestoreError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn commands_around_one_that_is_too_large_keep_their_places() {
+    let me = PeerId(1);
+    let cluster = crate::Cluster {
+        initial: Configuration::of_voters([me]),
+        connect: Arc::new(Peers::default()),
+    };
+    let raft = Options { command_bytes_max: 100, ..Options::default() };
+    let options = ReplicatedOptions { raft, ..ReplicatedOptions::default() };
+    let disk = Box::new(MemoryPersister::new());
+    let peer = Replicated::open_in(me, cluster, disk, Texts::default(), options).unwrap();
+    while let Err(error) = peer.submit(&Text(String::new())) {
+        assert!(matches!(error, SubmitError::NotLeader { .. }), "{error}");
+        std::thread::yield_now();
+    }
+    let commands = [1, 1, 200, 1, 200, 1].map(|len| Text("x".repeat(len)));
+    let answers = submit_all(&peer, &commands);
+    for expected in [2, 4] {
+        let (nth, answer) = next(&answers);
+        assert!(matches!(answer, Err(SubmitError::TooLarge { .. })), "{answer:?}");
+        assert_eq!(nth, expected);
+    }
+    for (expected, count) in [(0, 2), (1, 3), (3, 4), (5, 5)] {
+        assert_eq!(next(&answers), (expected, Ok(count)));
+    }
+    // Nobody is told twice: the callback, which has the only sender, is gone.
+    assert_eq!(answers.iter().count(), 0);
+}
+
+#[test]
+fn as_many_commands_are_taken_as_there_is_room_for() {
+    let options = |_| Options { uncommitted_bytes_max: 200, ..Options::default() };
+    let cluster = Cluster::with_options(1, None, options);
+    cluster.add(0);
+    let disk = &cluster.disks[&cluster.leader()];
+    disk.set(Gate::Closed);
+    let commands: Vec<Add> = (0..50).map(|_| Add(1)).collect();
+    let answers = submit_all(&cluster.peers[&cluster.leader()], &commands);
+    let (first_refused, answer) = next(&answers);
+    assert_eq!(answer, Err(SubmitError::Busy));
+    assert!((2..49).contains(&first_refused), "{first_refused}");
+    for nth in first_refused + 1..50 {
+        assert_eq!(next(&answers), (nth, Err(SubmitError::Busy)));
+    }
+    disk.set(Gate::Open);
+    for nth in 0..first_refused {
+        assert_eq!(next(&answers), (nth, Ok(nth as u64 + 1)));
+    }
+    assert_eq!(cluster.add(1), first_refused as u64 + 1, "what is refused is never applied");
+}
