@@ -103,7 +103,7 @@ impl Shared {
     fn perform(self: &Arc<Self>, action: Option<Action>) {
         match action {
             Some(Action::Handle(call, request)) if request.server.service.is_prompt() => {
-                if let Err(panic) = self.handle(call, &request) {
+                if let Err(panic) = self.handle(call, request) {
                     self.workers.keep_panic(panic);
                 }
             }
@@ -111,7 +111,7 @@ impl Shared {
                 let shared = Arc::clone(self);
                 // Refused after the network has stopped, and stopping has failed the call.
                 drop(self.workers.run(Box::new(move || {
-                    if let Err(panic) = shared.handle(call, &request) {
+                    if let Err(panic) = shared.handle(call, request) {
                         // The crew keeps it for whoever joins it.
                         panic::resume_unwind(panic);
                     }
@@ -123,12 +123,12 @@ impl Shared {
     }
 
     /// Runs a handler. `Err` is what it panicked with; its call has failed then.
-    fn handle(self: &Arc<Self>, call: CallId, request: &Request) -> Result<(), Panic> {
+    fn handle(self: &Arc<Self>, call: CallId, request: Request) -> Result<(), Panic> {
         let Request { server, method, args } = request;
         let (shared, is_prompt) = (Arc::clone(self), server.service.is_prompt());
         let slot = ReplySlot::new(move |answer| shared.answered(call, answer, is_prompt));
         let handled = panic::catch_unwind(AssertUnwindSafe(|| {
-            server.service.handle(method.name, args, slot)
+            server.service.handle_owned(method.name, args, slot)
         }));
         if let Ok(Err(unknown)) = &handled {
             abort(&format!("server {:?}: {unknown}", server.name));

@@ -80,21 +80,48 @@ struct EntryView<'a> {
     data: &'a [u8],
 }
 
+impl AppendEntriesView<'_> {
+    fn with(&self, entries: Vec<Entry>) -> AppendEntriesArgs {
+        let &Self { term, leader_id, prev_log, leader_commit, .. } = self;
+        AppendEntriesArgs { term, leader_id, prev_log, leader_commit, entries }
+    }
+}
+
+impl EntryView<'_> {
+    fn entry(&self, data: Payload) -> Entry {
+        Entry { id: self.id, tag: self.tag, data }
+    }
+}
+
 impl AppendEntriesArgs {
     /// Decodes a message. Entries that come together stay together in memory.
     pub(crate) fn decode(message: &[u8]) -> Result<Self, CodecError> {
         let view: AppendEntriesView<'_> = codec::decode_as::<Self, _>(message)?;
-        let AppendEntriesView { term, leader_id, prev_log, leader_commit, entries: views } = view;
-        let entry = |view: &EntryView<'_>, data| Entry { id: view.id, tag: view.tag, data };
-        let entries = match &views[..] {
-            [] => Vec::new(),
-            [alone] => vec![entry(alone, alone.data.into())],
+        let views = &view.entries[..];
+        let entries = match views {
+            [] | [_] => views.iter().map(|view| view.entry(view.data.into())).collect(),
             _ => {
                 let data = Payload::within_one_copy(message, views.iter().map(|view| view.data));
-                views.iter().zip(data).map(|(view, data)| entry(view, data)).collect()
+                views.iter().zip(data).map(|(view, data)| view.entry(data)).collect()
             }
         };
-        Ok(Self { term, leader_id, prev_log, leader_commit, entries })
+        Ok(view.with(entries))
+    }
+
+    /// [`decode`](Self::decode), where the message can be kept: entries that come together stay in it.
+    pub(crate) fn decode_owned(mut message: Vec<u8>) -> Result<Self, CodecError> {
+        message.shrink_to_fit();
+        let message = Arc::new(message);
+        let view: AppendEntriesView<'_> = codec::decode_as::<Self, _>(&message)?;
+        let entries = match &view.entries[..] {
+            // Without what is around it.
+            [alone] => vec![alone.entry(alone.data.into())],
+            views => {
+                let data = |view: &EntryView<'_>| Payload::within(&message, view.data);
+                views.iter().map(|view| view.entry(data(view))).collect()
+            }
+        };
+        Ok(view.with(entries))
     }
 
     /// Whether the entries are a run right behind `prev_log` whose terms never fall or pass the

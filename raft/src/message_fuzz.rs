@@ -29,6 +29,7 @@ fn check_all(bytes: &[u8]) {
         codec::decode(bytes).ok().as_ref(),
         "with entries that stay together, or apart"
     );
+    assert_eq!(args.as_ref().ok(), AppendEntriesArgs::decode_owned(bytes.to_vec()).as_ref().ok());
     if let Ok(args) = args {
         // Indexes and terms of all sizes, and entries that do not follow each other.
         args.is_well_formed();

@@ -319,6 +319,15 @@ struct RaftService {
     shared: Arc<Shared>,
 }
 
+impl RaftService {
+    fn append_entries(&self, args: Result<AppendEntriesArgs, CodecError>, reply: ReplySlot) {
+        let args = readable(APPEND_ENTRIES.name, args);
+        if let Some(args) = args.filter(AppendEntriesArgs::is_well_formed) {
+            self.shared.answer(reply, |rules, now| rules.handle_append_entries(args, now));
+        }
+    }
+}
+
 impl Service for RaftService {
     fn handle(&self, method: &str, args: &[u8], reply: ReplySlot) -> Result<(), UnknownMethod> {
         if method == REQUEST_VOTE.name {
@@ -326,10 +335,7 @@ impl Service for RaftService {
                 self.shared.answer(reply, |rules, now| rules.handle_request_vote(&args, now));
             }
         } else if method == APPEND_ENTRIES.name {
-            let args = readable(method, AppendEntriesArgs::decode(args));
-            if let Some(args) = args.filter(AppendEntriesArgs::is_well_formed) {
-                self.shared.answer(reply, |rules, now| rules.handle_append_entries(args, now));
-            }
+            self.append_entries(AppendEntriesArgs::decode(args), reply);
         } else if method == TIMEOUT_NOW.name {
             if let Some(args) = decode::<TimeoutNowArgs>(method, args) {
                 self.shared.answer(reply, |rules, now| rules.handle_timeout_now(&args, now));
@@ -342,6 +348,19 @@ impl Service for RaftService {
         } else {
             return Err(UnknownMethod(method.to_owned()));
         }
+        Ok(())
+    }
+
+    fn handle_owned(
+        &self,
+        method: &str,
+        args: Vec<u8>,
+        reply: ReplySlot,
+    ) -> Result<(), UnknownMethod> {
+        if method != APPEND_ENTRIES.name {
+            return self.handle(method, &args, reply);
+        }
+        self.append_entries(AppendEntriesArgs::decode_owned(args), reply);
         Ok(())
     }
 

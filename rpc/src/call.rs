@@ -146,6 +146,19 @@ pub trait Service: Send + Sync + 'static {
     /// network or user code: it takes one step and returns.
     fn handle(&self, method: &str, args: &[u8], reply: ReplySlot) -> Result<(), UnknownMethod>;
 
+    /// [`handle`](Self::handle), of arguments that nobody else needs: what the service keeps of them it
+    /// need not copy. For networks that have them so.
+    ///
+    /// Default: `handle`.
+    fn handle_owned(
+        &self,
+        method: &str,
+        args: Vec<u8>,
+        reply: ReplySlot,
+    ) -> Result<(), UnknownMethod> {
+        self.handle(method, &args, reply)
+    }
+
     /// The connection by which node `peer` of the same cluster called has ended, by no doing of this
     /// side: it has died, or will be back by another connection, or is so already. Must not wait.
     ///

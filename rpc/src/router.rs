@@ -24,15 +24,25 @@ impl Router {
         assert!(previous.is_none(), "service {name} is registered twice");
         self
     }
+
+    fn service_of(&self, method: &str) -> Result<&dyn Service, UnknownMethod> {
+        let service = method.split_once('.').and_then(|(name, _)| self.services.get(name));
+        service.map(|service| &**service).ok_or_else(|| UnknownMethod(method.to_owned()))
+    }
 }
 
 impl Service for Router {
     fn handle(&self, method: &str, args: &[u8], reply: ReplySlot) -> Result<(), UnknownMethod> {
-        let service = method.split_once('.').and_then(|(name, _)| self.services.get(name));
-        match service {
-            Some(service) => service.handle(method, args, reply),
-            None => Err(UnknownMethod(method.to_owned())),
-        }
+        self.service_of(method)?.handle(method, args, reply)
+    }
+
+    fn handle_owned(
+        &self,
+        method: &str,
+        args: Vec<u8>,
+        reply: ReplySlot,
+    ) -> Result<(), UnknownMethod> {
+        self.service_of(method)?.handle_owned(method, args, reply)
     }
 
     fn hung_up(&self, peer: u64) {
@@ -41,5 +51,43 @@ impl Service for Router {
 
     fn is_prompt(&self) -> bool {
         self.services.values().all(|service| service.is_prompt())
+    }
+}
+
+#[cfg(all(test, not(feature = "interleavings")))]
+mod tests {
+    use super::*;
+    use crate::Call;
+
+    /// Says how its arguments came.
+    struct Tells;
+
+    impl Service for Tells {
+        fn handle(&self, _: &str, _: &[u8], reply: ReplySlot) -> Result<(), UnknownMethod> {
+            reply.reply(b"lent".to_vec());
+            Ok(())
+        }
+
+        fn handle_owned(&self, _: &str, _: Vec<u8>, reply: ReplySlot) -> Result<(), UnknownMethod> {
+            reply.reply(b"given".to_vec());
+            Ok(())
+        }
+    }
+
+    fn outcome(
+        call: impl FnOnce(&Router, ReplySlot) -> Result<(), UnknownMethod>,
+    ) -> Option<Vec<u8>> {
+        let router = Router::new().with("Tells", Arc::new(Tells));
+        let (waits, done) = Call::pair();
+        drop(call(&router, ReplySlot::new(move |answer| done.complete(answer))));
+        waits.wait()
+    }
+
+    #[test]
+    fn arguments_reach_the_service_as_they_came() {
+        let lent = outcome(|router, slot| router.handle("Tells.Us", b"x", slot));
+        let given = outcome(|router, slot| router.handle_owned("Tells.Us", b"x".to_vec(), slot));
+        assert_eq!([lent.unwrap(), given.unwrap()], [b"lent".to_vec(), b"given".to_vec()]);
+        assert_eq!(outcome(|router, slot| router.handle_owned("Other.Us", vec![], slot)), None);
     }
 }

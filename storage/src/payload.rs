@@ -50,6 +50,16 @@ impl Payload {
         })
     }
 
+    /// The part of `whole` that `part` is. `whole` is there as long as any of its parts is. What lies
+    /// elsewhere is copied.
+    pub fn within(whole: &Arc<Vec<u8>>, part: &[u8]) -> Self {
+        let at = position_in(whole, part).and_then(|at| u32::try_from(at).ok());
+        match (at, u32::try_from(part.len())) {
+            (Some(at), Ok(len)) => Self::part(Arc::clone(whole) as Arc<dyn SnapshotBytes>, at, len),
+            _ => part.into(),
+        }
+    }
+
     /// How many bytes there are. Never waits for a disk.
     pub fn len(&self) -> usize {
         match &self.0 {
@@ -187,6 +197,16 @@ mod tests {
         assert_eq!(distance(&copies[3], &copies[0]), 4, "where they lie in the whole");
         drop(whole);
         assert_eq!(&*copies[0], b"two");
+    }
+
+    #[test]
+    fn parts_stay_where_they_are() {
+        let whole = Arc::new(b"one two three".to_vec());
+        let two = Payload::within(&whole, &whole[4..7]);
+        assert!(std::ptr::eq(&raw const two[0], &raw const whole[4]));
+        let four = Payload::within(&whole, b"four");
+        drop(whole);
+        assert_eq!([&*two, &*four], [&b"two"[..], b"four"]);
     }
 
     #[test]
