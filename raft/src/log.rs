@@ -75,8 +75,9 @@ impl Log {
 
     /// The entries behind `index`.
     pub(crate) fn entries_behind(&self, index: Index) -> impl Iterator<Item = &Entry> {
-        let at = self.position(index + 1).unwrap_or(self.entries.len());
-        self.entries.range(at..)
+        assert!(index >= self.base.index, "entries behind {index}, of a log behind {}", self.base);
+        let at = usize::try_from(index - self.base.index).unwrap_or(usize::MAX);
+        self.entries.range(at.min(self.entries.len())..)
     }
 
     /// Drops every entry from `index` on.

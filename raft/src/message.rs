@@ -22,6 +22,9 @@ pub(crate) const INSTALL_SNAPSHOT: Method = Method::bulk("Raft.InstallSnapshot")
 /// The largest command that fits a message with room for the fields around it.
 pub(crate) const COMMAND_BYTES_MAX: usize = 48 << 20;
 
+/// What is around the entries in a message is a small part of one that is this long.
+const KEPT_BYTES_MIN: usize = 512;
+
 /// The arguments of `RequestVote` (Figure 2; PreVote is section 9.6 of the dissertation).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RequestVoteArgs {
@@ -108,20 +111,16 @@ impl AppendEntriesArgs {
         Ok(view.with(entries))
     }
 
-    /// [`decode`](Self::decode), where the message can be kept: entries that come together stay in it.
+    /// [`decode`](Self::decode), where the message can be kept: entries stay in it, if it is long.
     pub(crate) fn decode_owned(mut message: Vec<u8>) -> Result<Self, CodecError> {
+        if message.len() < KEPT_BYTES_MIN {
+            return Self::decode(&message);
+        }
         message.shrink_to_fit();
         let message = Arc::new(message);
         let view: AppendEntriesView<'_> = codec::decode_as::<Self, _>(&message)?;
-        let entries = match &view.entries[..] {
-            // Without what is around it.
-            [alone] => vec![alone.entry(alone.data.into())],
-            views => {
-                let data = |view: &EntryView<'_>| Payload::within(&message, view.data);
-                views.iter().map(|view| view.entry(data(view))).collect()
-            }
-        };
-        Ok(view.with(entries))
+        let entry = |view: &EntryView<'_>| view.entry(Payload::within(&message, view.data));
+        Ok(view.with(view.entries.iter().map(entry).collect()))
     }
 
     /// Whether the entries are a run right behind `prev_log` whose terms never fall or pass the
@@ -269,3 +268,65 @@ impl Wire for InstallSnapshotReply {
 #[cfg(test)]
 #[path = "message_fuzz.rs"]
 mod fuzz;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A message with entries of these lengths, in memory that is longer than needed.
+    fn message(lens: &[usize]) -> Vec<u8> {
+        let entry = |(index, len)| Entry {
+            id: EntryId::new(index, 1),
+            tag: EntryKind::Command.tag(),
+            data: vec![index as u8; len].into(),
+        };
+        let entries = std::iter::zip(1.., lens.iter().copied()).map(entry).collect();
+        let prev_log = EntryId::default();
+        let args = AppendEntriesArgs {
+            term: 1,
+            leader_id: PeerId(1),
+            prev_log,
+            leader_commit: 0,
+            entries,
+        };
+        let mut bytes = codec::encode(&args).expect("it is encoded");
+        bytes.reserve_exact(10_000);
+        bytes
+    }
+
+    /// Where each entry of a decoded message lies, from the first one on.
+    fn places(args: &AppendEntriesArgs) -> Vec<usize> {
+        let begin = |entry: &Entry| entry.data.as_ptr().addr();
+        args.entries
+            .iter()
+            .map(|entry| begin(entry).wrapping_sub(begin(&args.entries[0])))
+            .collect()
+    }
+
+    #[test]
+    fn entries_of_a_long_message_that_is_given_stay_in_it() {
+        let given = message(&[300, 400, 500]);
+        let lent = AppendEntriesArgs::decode(&given).expect("a message");
+        // So little before each entry that they stay together, in a copy as in the message.
+        let expected = places(&lent);
+        assert!(expected[1] > 300 && expected[2] < 800, "{expected:?}");
+        let area = given.as_ptr().addr();
+        let len = given.len();
+        let kept = AppendEntriesArgs::decode_owned(given).expect("a message");
+        assert_eq!((&kept, places(&kept)), (&lent, expected));
+        // Memory that shrinks stays where it is, as a rule; a copy never lies there.
+        let first = kept.entries[0].data.as_ptr().addr();
+        assert!((area..area + len).contains(&first), "they were copied");
+    }
+
+    #[test]
+    fn entries_of_a_short_message_are_copied_out_of_it() {
+        let given = message(&[100]);
+        let copy = given.clone();
+        let area = copy.as_ptr_range();
+        let area = area.start.addr()..area.end.addr();
+        let kept = AppendEntriesArgs::decode_owned(copy).expect("a message");
+        assert!(!area.contains(&kept.entries[0].data.as_ptr().addr()));
+        assert_eq!(AppendEntriesArgs::decode(&given).expect("a message"), kept);
+    }
+}

@@ -126,8 +126,9 @@ impl Mutations {
 
     pub(crate) fn append(&mut self, entries: impl IntoIterator<Item = Entry>) {
         let batch = self.batch();
+        let before = batch.entries.len();
         batch.entries.extend(entries);
-        let tail = batch.entries.last().expect("an append has entries").id.index;
+        let tail = batch.entries[before..].last().expect("an append has entries").id.index;
         self.last += 1;
         self.last_log = self.last;
         self.tails.push_back((self.last, tail));

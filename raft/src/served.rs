@@ -45,7 +45,7 @@ const WAITS_TOGETHER_MAX: Duration = Duration::from_micros(50);
 /// Owns the state machine, and knows who waits for what.
 pub(crate) struct Served<M: StateMachine> {
     pub(crate) machine: M,
-    /// Oldest first: a leader appends in order.
+    /// Oldest first: a leader appends in order. Of several, the id of the first who still waits.
     submits: VecDeque<(EntryId, SubmitDone<M>)>,
     /// Of either kind, oldest first.
     reads_by_round: VecDeque<(u64, ReadDone<M>)>,
@@ -66,7 +66,12 @@ impl<M: StateMachine> Served<M> {
     /// Somebody waits.
     pub(crate) fn expect(&mut self, waiting: Waiting<M>) {
         match waiting {
-            Waiting::Submit(id, done) => self.submits.push_back((id, done)),
+            Waiting::Submit(id, done) => {
+                if let SubmitDone::OfMany(_, nths) = &done {
+                    debug_assert!(!nths.is_empty(), "somebody waits");
+                }
+                self.submits.push_back((id, done));
+            }
             Waiting::Read(id, done) => self.reads(id.proof).push_back((id.number, done)),
         }
     }

@@ -159,3 +159,17 @@ fn whoever_waits_for_several_hears_the_place_of_each_whose_fate_is_unknown_at_th
     };
     assert_eq!(told.iter().collect::<Vec<_>>(), [(12, 3), (13, 4), (14, 5)].map(stopped));
 }
+
+#[test]
+fn whoever_waits_for_several_hears_of_those_that_a_snapshot_covers_and_waits_for_the_rest() {
+    let (mut served, told) = expecting_five();
+    let last_included = EntryId::new(4, 1);
+    let configuration = crate::Configuration::of_voters([PeerId(1)]);
+    let meta = crate::SnapshotMeta { last_included, configuration: configuration.encode() };
+    served.restore(&Snapshot::new(meta, Arc::new(Vec::new())));
+    let unknown = |(nth, index)| (nth, Err(SubmitError::Unknown { id: EntryId::new(index, 1) }));
+    assert_eq!(told.try_iter().collect::<Vec<_>>(), [(12, 3), (13, 4)].map(unknown));
+    let last = entries(&[(); 5].map(|()| Slow { before: 0, watches: 0 })).split_off(4);
+    served.apply_all(&last);
+    assert_eq!(told.iter().collect::<Vec<_>>(), [(14, Ok(()))]);
+}

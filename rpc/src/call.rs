@@ -147,7 +147,8 @@ pub trait Service: Send + Sync + 'static {
     fn handle(&self, method: &str, args: &[u8], reply: ReplySlot) -> Result<(), UnknownMethod>;
 
     /// [`handle`](Self::handle), of arguments that nobody else needs: what the service keeps of them it
-    /// need not copy. For networks that have them so.
+    /// need not copy. For networks that have them so; it must do the same as `handle`, and wait for as
+    /// little.
     ///
     /// Default: `handle`.
     fn handle_owned(

@@ -74,20 +74,27 @@ mod tests {
         }
     }
 
+    /// What `Tells` is told by one of these calls, of a router.
     fn outcome(
         call: impl FnOnce(&Router, ReplySlot) -> Result<(), UnknownMethod>,
-    ) -> Option<Vec<u8>> {
+    ) -> Result<Option<Vec<u8>>, UnknownMethod> {
         let router = Router::new().with("Tells", Arc::new(Tells));
         let (waits, done) = Call::pair();
-        drop(call(&router, ReplySlot::new(move |answer| done.complete(answer))));
-        waits.wait()
+        call(&router, ReplySlot::new(move |answer| done.complete(answer)))?;
+        Ok(waits.wait())
     }
 
     #[test]
     fn arguments_reach_the_service_as_they_came() {
         let lent = outcome(|router, slot| router.handle("Tells.Us", b"x", slot));
         let given = outcome(|router, slot| router.handle_owned("Tells.Us", b"x".to_vec(), slot));
-        assert_eq!([lent.unwrap(), given.unwrap()], [b"lent".to_vec(), b"given".to_vec()]);
-        assert_eq!(outcome(|router, slot| router.handle_owned("Other.Us", vec![], slot)), None);
+        assert_eq!([lent, given], [b"lent".to_vec(), b"given".to_vec()].map(|told| Ok(Some(told))));
+    }
+
+    #[test]
+    fn nobody_answers_for_a_service_that_is_not_there() {
+        let lent = outcome(|router, slot| router.handle("Other.Us", b"x", slot));
+        let given = outcome(|router, slot| router.handle_owned("Other.Us", b"x".to_vec(), slot));
+        assert_eq!([lent, given], [(); 2].map(|()| Err(UnknownMethod("Other.Us".to_owned()))));
     }
 }

@@ -12,9 +12,10 @@ use crate::SnapshotBytes;
 
 /// An entry's bytes. Cloning shares them.
 ///
-/// What a client sends has memory of its own. What was found when a directory was opened lies in
-/// the map of its segment, so that a long log need not be in memory as a whole; whoever must not
-/// wait for the disk does not look at the bytes of such an entry (their number is known without).
+/// What a client sends has memory of its own. Entries that came in one message share that, or a copy
+/// of it. What was found when a directory was opened lies in the map of its segment, so that a long log
+/// need not be in memory as a whole; whoever must not wait for the disk does not look at the bytes of
+/// such an entry (their number is known without).
 #[derive(Clone)]
 pub struct Payload(Repr);
 
@@ -40,22 +41,21 @@ impl Payload {
         whole: &'a [u8],
         parts: impl IntoIterator<Item = &'a [u8]>,
     ) -> impl Iterator<Item = Self> {
-        let copy: Arc<dyn SnapshotBytes> = Arc::new(whole.to_vec());
-        parts.into_iter().map(move |part| {
-            let at = position_in(whole, part).and_then(|at| u32::try_from(at).ok());
-            match (at, u32::try_from(part.len())) {
-                (Some(at), Ok(len)) => Self::part(Arc::clone(&copy), at, len),
-                _ => part.into(),
-            }
-        })
+        let copy = Arc::new(whole.to_vec());
+        parts.into_iter().map(move |part| Self::part_like(part, whole, &copy))
     }
 
     /// The part of `whole` that `part` is. `whole` is there as long as any of its parts is. What lies
     /// elsewhere is copied.
     pub fn within(whole: &Arc<Vec<u8>>, part: &[u8]) -> Self {
+        Self::part_like(part, whole, whole)
+    }
+
+    /// The part of `kept` that lies there as `part` does in `whole`, which holds the same.
+    fn part_like(part: &[u8], whole: &[u8], kept: &Arc<Vec<u8>>) -> Self {
         let at = position_in(whole, part).and_then(|at| u32::try_from(at).ok());
         match (at, u32::try_from(part.len())) {
-            (Some(at), Ok(len)) => Self::part(Arc::clone(whole) as Arc<dyn SnapshotBytes>, at, len),
+            (Some(at), Ok(len)) => Self::part(Arc::clone(kept) as Arc<dyn SnapshotBytes>, at, len),
             _ => part.into(),
         }
     }

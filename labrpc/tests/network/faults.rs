@@ -262,6 +262,36 @@ fn a_router_is_one_server() {
     assert_eq!(fixture.network.count("server"), Ok(2));
 }
 
+/// What a caller sends is the server's own: it gets the memory that the caller filled.
+#[test]
+fn arguments_are_given_to_the_server() {
+    struct Keeps(Sender<Vec<u8>>);
+    impl Service for Keeps {
+        fn handle(&self, _: &str, _: &[u8], _: ReplySlot) -> Result<(), UnknownMethod> {
+            panic!("they are given")
+        }
+
+        fn handle_owned(
+            &self,
+            _: &str,
+            args: Vec<u8>,
+            reply: ReplySlot,
+        ) -> Result<(), UnknownMethod> {
+            self.0.send(args).expect("somebody looks");
+            reply.reply(Vec::new());
+            Ok(())
+        }
+    }
+    let fixture = Fixture::new();
+    let (keep, kept) = unbounded();
+    fixture.network.add_server("server", Arc::new(Keeps(keep)));
+    let args = vec![7; 1000];
+    let place = args.as_ptr();
+    assert_eq!(fixture.client("end").call(METHOD, args).wait(), Some(Vec::new()));
+    let kept = kept.recv().expect("it was called");
+    assert_eq!(kept.as_ptr(), place);
+}
+
 /// A deleted end's name may be used for another end; the deleted one stays dead.
 #[test]
 fn a_deleted_end_stays_dead_though_its_name_lives_again() {

@@ -55,8 +55,12 @@ impl<M: StateMachine> Replicated<M> {
         match self.encode_one(command) {
             Ok(bytes) => {
                 let started = self.start(bytes, SubmitDone::One(Box::new(done)));
-                if let Err((error, SubmitDone::One(done))) = started {
-                    done(Err(error));
+                match started {
+                    Ok(_) => {}
+                    Err((error, SubmitDone::One(done))) => done(Err(error)),
+                    Err((_, SubmitDone::Waits(_) | SubmitDone::OfMany(..))) => {
+                        unreachable!("who is refused is who was to be told")
+                    }
                 }
             }
             Err(error) => done(Err(error)),
