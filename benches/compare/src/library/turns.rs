@@ -87,9 +87,7 @@ pub fn run(plan: Plan, load: Load, contenders: &mut [Contender]) -> Vec<Vec<f64>
     let mut rates = vec![Vec::new(); contenders.len()];
     // The first round warms up.
     for round in 0..=plan.rounds {
-        // Whoever comes behind somebody else is another one each time.
-        for step in 0..contenders.len() {
-            let nth = (step + round) % contenders.len();
+        for nth in order(contenders.len(), round) {
             let rate = contenders[nth].turn(load, plan.turn);
             if round > 0 {
                 rates[nth].push(rate);
@@ -98,6 +96,14 @@ pub fn run(plan: Plan, load: Load, contenders: &mut [Contender]) -> Vec<Vec<f64>
     }
     contenders.iter().for_each(Contender::check);
     rates
+}
+
+/// In which order they take their turns: by turns forwards and backwards, and another one begins each
+/// second time. So each comes behind each other as often, who may leave the disk something to do.
+fn order(count: usize, round: usize) -> Vec<usize> {
+    let first = round / 2;
+    let nth = |step| if round.is_multiple_of(2) { first + step } else { first + count - step };
+    (0..count).map(|step| nth(step) % count).collect()
 }
 
 /// Threads that each wait for their answers.
