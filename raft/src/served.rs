@@ -67,9 +67,8 @@ impl<M: StateMachine> Served<M> {
     pub(crate) fn expect(&mut self, waiting: Waiting<M>) {
         match waiting {
             Waiting::Submit(id, done) => {
-                if let SubmitDone::OfMany(_, nths) = &done {
-                    debug_assert!(!nths.is_empty(), "somebody waits");
-                }
+                let is_empty = matches!(&done, SubmitDone::OfMany(_, nths) if nths.is_empty());
+                debug_assert!(!is_empty, "somebody waits");
                 self.submits.push_back((id, done));
             }
             Waiting::Read(id, done) => self.reads(id.proof).push_back((id.number, done)),

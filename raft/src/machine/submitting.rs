@@ -53,16 +53,13 @@ impl<M: StateMachine> Replicated<M> {
         done: impl FnOnce(Result<M::Output, SubmitError>) + Send + 'static,
     ) {
         match self.encode_one(command) {
-            Ok(bytes) => {
-                let started = self.start(bytes, SubmitDone::One(Box::new(done)));
-                match started {
-                    Ok(_) => {}
-                    Err((error, SubmitDone::One(done))) => done(Err(error)),
-                    Err((_, SubmitDone::Waits(_) | SubmitDone::OfMany(..))) => {
-                        unreachable!("who is refused is who was to be told")
-                    }
+            Ok(bytes) => match self.start(bytes, SubmitDone::One(Box::new(done))) {
+                Ok(_) => {}
+                Err((error, SubmitDone::One(done))) => done(Err(error)),
+                Err((_, SubmitDone::Waits(_) | SubmitDone::OfMany(..))) => {
+                    unreachable!("who is refused is who was to be told")
                 }
-            }
+            },
             Err(error) => done(Err(error)),
         }
     }
