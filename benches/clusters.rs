@@ -9,6 +9,8 @@
 //! `target/`; `OARLOCK_BENCH_DIR` moves it to the disk that is to be measured. `stages` is there with the
 //! feature of that name (`--features stages`).
 
+#[path = "clusters/bare.rs"]
+mod bare;
 #[path = "clusters/distance.rs"]
 mod distance;
 #[path = "document.rs"]

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use crate::bare::Bare;
 use crate::load::{self, Figures};
 use crate::nodes::{Nodes, Resident, System};
 use crate::turns::{self, Turns};
@@ -96,15 +97,17 @@ fn turns(plan: &Plan, usual: &Nodes, keys: u32, value: u32) -> String {
         seed.set(seed.get() + 1);
         put(nodes, keys, value, seconds, seed.get())
     };
+    let (mut bare, mut of_bare) = (Bare::new(&plan.dir), Vec::new());
     turns::rest(usual);
     for round in 1.. {
         of_usual.take(usual, turns, || of(usual, &usual_seed));
         of_never.take(&never, turns, || of(&never, &never_seed));
+        of_bare.extend((0..turns).map(|_| bare.write(seconds)));
         if round >= rounds && of_usual.of_either_kind() >= wanted {
             break;
         }
     }
-    turns::table(&of_usual, &of_never, keys, value)
+    turns::table(&of_usual, &of_never, &of_bare, keys, value)
 }
 
 fn snapshots(plan: &Plan) -> String {

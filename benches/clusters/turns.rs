@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::bare::Took;
 use crate::document::grouped;
 use crate::load::Figures;
 use crate::median;
@@ -52,13 +53,15 @@ impl Turns {
     }
 }
 
-/// The table: turns of a cluster that takes snapshots, and of one that never does.
-pub(crate) fn table(usual: &Turns, never: &Turns, keys: u32, value: u32) -> String {
+/// The table: turns of a cluster that takes snapshots, of one that never does, and of nobody but a bare
+/// writer.
+pub(crate) fn table(usual: &Turns, never: &Turns, bare: &[Took], keys: u32, value: u32) -> String {
     let mut table = format!(
         "### Puts into a large state\n\nTwo clusters of {keys} keys of {value} B, before one of them is \
          killed, by turns of ten seconds; the other never takes a snapshot. 64 clients put keys at random, \
          for a second at a time. A pause is the longest time in a second in which no client is answered. \
-         Medians of the seconds, and the longest pause of all.\n\n\
+         In seconds between, when no node does anything, one bare writer writes 4 KiB and syncs, again and \
+         again; its pause is its longest write. Medians of the seconds, and the longest pause of all.\n\n\
          | snapshots | seconds | per second | p99 ms | pause ms | the longest pause |\n\
          |---|---|---|---|---|---|\n"
     );
@@ -85,6 +88,15 @@ pub(crate) fn table(usual: &Turns, never: &Turns, keys: u32, value: u32) -> Stri
             median(pauses),
         );
     }
+    let (seconds, longest) = (bare.len(), bare.iter().map(Took::longest_ms).fold(0.0, f64::max));
+    let of = |figure: fn(&Took) -> f64| median(bare.iter().map(figure).collect());
+    _ = writeln!(
+        table,
+        "| the disk alone | {seconds} | {} | {:.1} | {:.0} | {longest:.0} |",
+        grouped(of(|took| f64::from(took.count()))),
+        of(|took| took.permille_ms(990)),
+        of(Took::longest_ms),
+    );
     table
 }
 

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use hdrhistogram::Histogram;
-use rustix::event::Timespec;
-use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::event::{self, PollFd, PollFlags, Timespec};
 use rustix::fd::OwnedFd;
+use rustix::io::Errno;
 
 use super::Plan;
 use super::book::{Book, value};
@@ -31,6 +32,8 @@ const FILL_PIPELINE: usize = 16;
 /// Latencies are told apart up to a minute, by three digits.
 const LATENCY_MAX_NS: u64 = 60_000_000_000;
 const DIGITS: u8 = 3;
+/// The most sockets one wait tells of; the others are next.
+const EVENTS_MAX: usize = 1024;
 /// The most wrong answers that are kept.
 const WRONG_MAX: usize = 20;
 
@@ -59,6 +62,8 @@ struct Driver<'a> {
     workload: Workload,
     book: Book,
     poll: OwnedFd,
+    /// What the last wait found.
+    events: Vec<Event>,
     /// `None` from a loss until it is connected again.
     clients: Vec<Option<Connection>>,
     /// Who is to connect again, and when, soonest first.
@@ -89,6 +94,7 @@ pub(super) fn run(plan: &Plan, workload: Workload) -> anyhow::Result<Outcome> {
         workload,
         plan,
         poll: epoll::create(CreateFlags::CLOEXEC)?,
+        events: Vec::with_capacity(EVENTS_MAX),
         clients: Vec::new(),
         lost: VecDeque::new(),
         connects: 0,
@@ -141,6 +147,10 @@ impl Driver<'_> {
         let token = EventData::new_u64(client as u64);
         epoll::add(&self.poll, &connection.stream, token, EventFlags::IN)?;
         self.clients[client] = Some(connection);
+        // Once all are connected, who is again goes on at once.
+        if !is_first {
+            self.refill(client);
+        }
         self.send(client);
         Ok(())
     }
@@ -200,13 +210,9 @@ impl Driver<'_> {
             tv_sec: i64::try_from(wait.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: i64::from(wait.subsec_nanos()),
         };
-        let mut events = Vec::with_capacity(1024);
-        match epoll::wait(&self.poll, rustix::buffer::spare_capacity(&mut events), Some(&timeout)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-        for event in &events {
-            let data = event.data;
+        self.wait(&timeout)?;
+        for at in 0..self.events.len() {
+            let data = self.events[at].data;
             self.ready(data.u64() as usize);
         }
         let now = Instant::now();
@@ -216,9 +222,29 @@ impl Driver<'_> {
                 self.lost.push_back((Instant::now() + RECONNECT_AFTER, client));
             }
         }
-        self.ask_more();
+        if self.plan.interval.is_some() {
+            self.ask_more();
+        }
         self.remind(now);
         Ok(())
+    }
+
+    /// Waits until sockets are ready, which [`Driver::events`] are of then, or for this long.
+    fn wait(&mut self, timeout: &Timespec) -> anyhow::Result<()> {
+        let passes = |result| match result {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error),
+        };
+        // The list of sockets can be waited for in whole milliseconds only, in which an open loop has
+        // many requests to begin.
+        let is_open = self.plan.interval.is_some() && self.to_fill.is_none();
+        if is_open {
+            passes(event::poll(&mut [PollFd::new(&self.poll, PollFlags::IN)], Some(timeout)))?;
+        }
+        let timeout = if is_open { &Timespec::default() } else { timeout };
+        self.events.clear();
+        let room = rustix::buffer::spare_capacity(&mut self.events);
+        Ok(passes(epoll::wait(&self.poll, room, Some(timeout)))?)
     }
 
     /// Reminds nodes of what they should have answered long ago.

@@ -4,12 +4,17 @@
 //! A disk is told where data lies page by page, unless the pages lie side by side: of a huge page it
 //! is told once. Of the time of a write and its sync that spares a fifth with 64 KiB, and a third with
 //! 256 KiB and more.
+//!
+//! Each write lies behind the last one, as long as there is room. What a disk has just taken is in
+//! the caches of whoever took it, and dear to write to at once.
 
 use std::io;
 
 use memmap2::{Advice, MmapMut};
 use parking_lot::Mutex;
 
+/// Where data begins.
+const PAGE_BYTES: usize = 4 << 10;
 /// What is no longer is written from a buffer of this size.
 const SHORT_BYTES: usize = 8 << 10;
 /// The size of a huge page, and where in memory it begins.
@@ -21,15 +26,19 @@ const PIECE_BYTES: usize = 3 << 19;
 /// A place to copy to what is to be written.
 pub(super) struct WriteBuffer {
     memory: MmapMut,
-    /// Where in it data may begin.
+    /// Where in it the part begins that data goes to, how long that is, and where in that the next
+    /// data goes.
     begin: usize,
-    /// How much data it takes.
+    room: usize,
+    next: usize,
+    /// How much data it takes at once.
     size: usize,
 }
 
 impl WriteBuffer {
     fn short() -> io::Result<Self> {
-        Ok(Self { memory: MmapMut::map_anon(SHORT_BYTES)?, begin: 0, size: SHORT_BYTES })
+        let memory = MmapMut::map_anon(SHORT_BYTES)?;
+        Ok(Self { memory, begin: 0, room: SHORT_BYTES, next: 0, size: SHORT_BYTES })
     }
 
     fn long() -> io::Result<Self> {
@@ -39,7 +48,7 @@ impl WriteBuffer {
             log::debug!("no huge page to write logs from: {error}");
         }
         let begin = memory.as_ptr().align_offset(HUGE_BYTES);
-        Ok(Self { memory, begin, size: PIECE_BYTES })
+        Ok(Self { memory, begin, room: HUGE_BYTES, next: 0, size: PIECE_BYTES })
     }
 
     /// Room for the pieces in which to write `len` bytes, which are whole sectors of `sector` bytes:
@@ -47,7 +56,9 @@ impl WriteBuffer {
     pub(super) fn piece(&mut self, len: usize, sector: usize) -> &mut [u8] {
         let count = len.div_ceil(self.size);
         let size = len.div_ceil(count).next_multiple_of(sector);
-        &mut self.memory[self.begin..self.begin + size]
+        let at = if self.next + size <= self.room { self.next } else { 0 };
+        self.next = (at + size).next_multiple_of(PAGE_BYTES);
+        &mut self.memory[self.begin + at..][..size]
     }
 }
 
@@ -113,6 +124,22 @@ mod tests {
             "two long ones stay"
         );
         assert!([&first, &second].iter().all(|buffer| begins.contains(&buffer.memory.as_ptr())));
+    }
+
+    #[test]
+    fn a_write_lies_behind_the_last_one_at_a_page_of_its_own() {
+        let mut buffer = WriteBuffer::long().unwrap();
+        let begin = buffer.memory.as_ptr().addr() + buffer.begin;
+        assert!(begin.is_multiple_of(HUGE_BYTES));
+        let places =
+            [(512, 0), (4608, 4 << 10), (1 << 20, 12 << 10), (1 << 20, 0), (1 << 20, 1 << 20)];
+        for (len, at) in places.into_iter().chain([(512, 0)]) {
+            let piece = buffer.piece(len, 512);
+            assert_eq!((piece.as_ptr().addr() - begin, piece.len()), (at, len));
+        }
+        let mut short = WriteBuffer::short().unwrap();
+        let addrs = [512, 512, 8 << 10].map(|len| short.piece(len, 512).as_ptr().addr());
+        assert_eq!((addrs[1] - addrs[0], addrs[2]), (PAGE_BYTES, addrs[0]));
     }
 
     #[test]
