@@ -7,7 +7,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender};
 use oarlock_rpc::codec::{self, CodecError, Wire};
 use oarlock_rpc::{End, ReplySlot, Service, UnknownMethod};
-use oarlock_storage::{Persister, Recovered, SnapshotStage};
+use oarlock_storage::{Payload, Persister, Recovered, SnapshotStage};
 
 use crate::cluster::{Cluster, Peers};
 use crate::configuration::Configuration;
@@ -180,7 +180,8 @@ impl Raft {
     /// Appends `command` to the log if this peer leads, and returns at once: there is no promise
     /// that it will ever be committed.
     pub fn start(&self, command: impl Into<Arc<[u8]>>) -> Start {
-        let command = command.into();
+        let command: Arc<[u8]> = command.into();
+        let command = Payload::from(command);
         let started = self.inner.shared.step(|rules, now| {
             let id = rules.start(command, now);
             let term = rules.current_term();

@@ -76,13 +76,19 @@ pub fn encode<T: Wire>(value: &T) -> Result<Vec<u8>, CodecError> {
 /// [`encode`], in place of what `bytes` holds: its memory is used again. After an error it holds
 /// anything.
 pub fn encode_into<T: Wire>(value: &T, bytes: &mut Vec<u8>) -> Result<(), CodecError> {
-    let type_name = std::any::type_name::<T>();
     bytes.clear();
+    encode_behind(value, bytes)
+}
+
+/// [`encode`], behind what `bytes` holds, which may be encoded values too. After an error there may be
+/// anything behind that.
+pub fn encode_behind<T: Wire>(value: &T, bytes: &mut Vec<u8>) -> Result<(), CodecError> {
+    let (type_name, begin) = (std::any::type_name::<T>(), bytes.len());
     bytes.reserve(value.len_hint().min(T::MAX_BYTES));
     bytes.push(T::SCHEMA);
     bincode::serde::encode_into_std_write(value, bytes, CONFIG)
         .map_err(|e| CodecError::Malformed { type_name, reason: e.to_string() })?;
-    check_len::<T>(bytes.len())
+    check_len::<T>(bytes.len() - begin)
 }
 
 /// Decodes what [`encode`] wrote; every byte must be consumed.

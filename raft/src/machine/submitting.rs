@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use oarlock_rpc::{codec, promise};
+use oarlock_storage::Payload;
 use oarlock_sync::stages;
 
 use super::{Replicated, deadline_in};
@@ -14,6 +15,10 @@ use crate::rules::{Refusal, Rules};
 use crate::served::{OfMany, SubmitDone, Waiting};
 use crate::state_machine::StateMachine;
 use crate::types::EntryId;
+
+/// Commands that are submitted together lie together, in pieces of about so many bytes: to find memory
+/// for each would take longer. One that is kept for long keeps its piece.
+const PIECE_BYTES: usize = 32 << 10;
 
 /// A thread keeps no more room than this to encode commands in.
 const ROOM_BYTES_KEPT: usize = 64 << 10;
@@ -74,43 +79,59 @@ impl<M: StateMachine> Replicated<M> {
         done: impl Fn(usize, Result<M::Output, SubmitError>) + Send + Sync + 'static,
     ) {
         let done: Arc<OfMany<M>> = Arc::new(done);
+        self.start_all(self.encode_all(commands, &*done), &done);
+    }
+
+    /// Encodes `commands`, each with its place; whoever cannot be is told here.
+    fn encode_all(&self, commands: &[M::Command], done: &OfMany<M>) -> Vec<(usize, Payload)> {
         let mut encoded = Vec::with_capacity(commands.len());
-        let mut room = Vec::new();
-        for (nth, command) in commands.iter().enumerate() {
-            match self.encode(command, &mut room) {
-                Ok(bytes) => encoded.push((nth, bytes)),
-                Err(error) => done(nth, Err(error)),
+        let (mut piece, mut places) = (Vec::with_capacity(PIECE_BYTES), Vec::new());
+        let mut rest = commands.iter().enumerate().peekable();
+        while let Some((nth, command)) = rest.next() {
+            let begin = piece.len();
+            match self.encode_behind(command, &mut piece) {
+                Ok(()) => places.push((nth, begin..piece.len())),
+                Err(error) => {
+                    piece.truncate(begin);
+                    done(nth, Err(error));
+                }
+            }
+            if piece.len() >= PIECE_BYTES || rest.peek().is_none() {
+                let parts = places.iter().map(|(_, place)| &piece[place.clone()]);
+                let nths = places.iter().map(|(nth, _)| *nth);
+                encoded.extend(nths.zip(Payload::within_one_copy(&piece, parts)));
+                places.clear();
+                piece.clear();
             }
         }
-        self.start_all(encoded, &done);
+        encoded
     }
 
     /// Encodes `command`, in room that this thread has kept for that.
-    fn encode_one(&self, command: &M::Command) -> Result<Arc<[u8]>, SubmitError> {
+    fn encode_one(&self, command: &M::Command) -> Result<Payload, SubmitError> {
         thread_local! {
             static ROOM: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
         }
         let mut room = ROOM.take();
-        let encoded = self.encode(command, &mut room);
+        room.clear();
+        let encoded = self.encode_behind(command, &mut room).map(|()| room.as_slice().into());
         if room.capacity() <= ROOM_BYTES_KEPT {
             ROOM.set(room);
         }
         encoded
     }
 
-    /// Encodes `command`, in `room`, which may be used again.
-    fn encode(&self, command: &M::Command, room: &mut Vec<u8>) -> Result<Arc<[u8]>, SubmitError> {
-        codec::encode_into(command, room).map_err(SubmitError::Encode)?;
-        let (len, limit) = (room.len(), self.command_bytes_max);
-        if len > limit {
-            return Err(SubmitError::TooLarge { len, limit });
-        }
-        Ok(Arc::from(room.as_slice()))
+    /// Encodes `command` behind what `bytes` holds.
+    fn encode_behind(&self, command: &M::Command, bytes: &mut Vec<u8>) -> Result<(), SubmitError> {
+        let begin = bytes.len();
+        codec::encode_behind(command, bytes).map_err(SubmitError::Encode)?;
+        let (len, limit) = (bytes.len() - begin, self.command_bytes_max);
+        if len > limit { Err(SubmitError::TooLarge { len, limit }) } else { Ok(()) }
     }
 
     /// Appends, and tells the applier who waits, in one step. In company, the writing may be left to
     /// the applier.
-    fn start(&self, bytes: Arc<[u8]>, done: SubmitDone<M>) -> Result<EntryId, Refused<M>> {
+    fn start(&self, bytes: Payload, done: SubmitDone<M>) -> Result<EntryId, Refused<M>> {
         let waits = matches!(done, SubmitDone::Waits(_));
         let mut done = Some(done);
         let started = self.raft.shared().step(|rules, now| {
@@ -128,7 +149,7 @@ impl<M: StateMachine> Replicated<M> {
     }
 
     /// Appends all of these, and tells the applier who waits, in one step. Whoever is refused is told here.
-    fn start_all(&self, encoded: Vec<(usize, Arc<[u8]>)>, done: &Arc<OfMany<M>>) {
+    fn start_all(&self, encoded: Vec<(usize, Payload)>, done: &Arc<OfMany<M>>) {
         let mut rest = encoded.into_iter();
         let outcome = self.raft.shared().step(|rules, now| {
             rules.in_company(false);
@@ -183,7 +204,7 @@ fn refused(rules: &Rules) -> Option<SubmitError> {
 /// Appends a command, if this peer may.
 pub(crate) fn start(
     rules: &mut Rules,
-    command: Arc<[u8]>,
+    command: Payload,
     now: Instant,
 ) -> Result<EntryId, SubmitError> {
     if let Some(refused) = refused(rules) {

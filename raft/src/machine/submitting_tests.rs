@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, unbounded};
-use oarlock_rpc::codec::Wire;
-use oarlock_storage::MemoryPersister;
+use oarlock_rpc::codec::{self, Wire};
+use oarlock_storage::{MemoryPersister, Payload};
 use serde::{Deserialize, Serialize};
 
+use super::PIECE_BYTES;
 use crate::durability_tests::Gate;
 use crate::tests::{Add, Cluster};
 use crate::{
@@ -85,6 +86,26 @@ fn commands_around_one_that_is_too_large_keep_their_places() {
     }
     // Nobody is told twice: the callback, which has the only sender, is gone.
     assert_eq!(answers.iter().count(), 0);
+}
+
+#[test]
+fn commands_that_are_submitted_together_lie_together_in_pieces() {
+    let cluster = Cluster::with_options(1, None, |_| Options::default());
+    let peer = &cluster.peers[&cluster.leader()];
+    let done = |_, _| unreachable!("each can be encoded");
+    let commands: Vec<Add> = (0..10_000).map(Add).collect();
+    let encoded = peer.encode_all(&commands, &done);
+    let found = encoded.iter().map(|(nth, bytes)| (*nth, codec::decode::<Add>(bytes).unwrap().0));
+    assert!(found.eq((0..10_000).map(|nth| (nth, nth as u64))), "each at its place");
+    let addr = |payload: &Payload| payload.as_ptr().addr();
+    let lie_together =
+        |pair: &&[(usize, Payload)]| addr(&pair[0].1) + pair[0].1.len() == addr(&pair[1].1);
+    let breaks = encoded.windows(2).filter(|pair| !lie_together(pair)).count();
+    let bytes: usize = encoded.iter().map(|(_, bytes)| bytes.len()).sum();
+    assert_eq!(breaks, bytes / PIECE_BYTES, "none keeps much more than itself");
+    assert!(breaks > 0);
+    assert!(peer.encode_all(&[], &done).is_empty());
+    assert_eq!(&*peer.encode_one(&Add(7)).unwrap(), codec::encode(&Add(7)).unwrap());
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! What a leader appends of its own accord: clients' commands, and what it needs itself.
 
-use std::sync::Arc;
 use std::time::Instant;
+
+use oarlock_storage::Payload;
 
 use super::Rules;
 use crate::types::{Entry, EntryId, EntryKind};
@@ -9,7 +10,7 @@ use crate::types::{Entry, EntryId, EntryKind};
 impl Rules {
     /// A log entry from a client, if this peer leads (section 5.3) and there is room for it: `None`
     /// otherwise.
-    pub(crate) fn start(&mut self, command: Arc<[u8]>, now: Instant) -> Option<EntryId> {
+    pub(crate) fn start(&mut self, command: Payload, now: Instant) -> Option<EntryId> {
         let takes_it = self.is_leader() && self.refusal().is_none();
         takes_it.then(|| self.append_as_leader(EntryKind::Command, command, now))
     }
@@ -18,7 +19,7 @@ impl Rules {
     /// peer must lead, and refuse none. Returns the first one's id. What is not taken stays in `commands`.
     pub(crate) fn start_all(
         &mut self,
-        commands: &mut impl Iterator<Item = Arc<[u8]>>,
+        commands: &mut impl Iterator<Item = Payload>,
         now: Instant,
     ) -> Option<EntryId> {
         assert!(self.is_leader() && self.refusal().is_none(), "a leader that takes commands");
@@ -46,7 +47,7 @@ impl Rules {
     pub(super) fn append_as_leader(
         &mut self,
         kind: EntryKind,
-        data: Arc<[u8]>,
+        data: Payload,
         now: Instant,
     ) -> EntryId {
         let entry = self.next_entry(kind, data);
@@ -61,10 +62,10 @@ impl Rules {
     }
 
     /// What this leader is about to append.
-    fn next_entry(&mut self, kind: EntryKind, data: Arc<[u8]>) -> Entry {
+    fn next_entry(&mut self, kind: EntryKind, data: Payload) -> Entry {
         debug_assert!(self.is_leader(), "only a leader appends of its own accord");
         let id = EntryId::new(self.log.last().index + 1, self.current_term);
-        let entry = Entry { id, tag: kind.tag(), data: data.into() };
+        let entry = Entry { id, tag: kind.tag(), data };
         self.uncommitted_bytes += entry.logical_bytes();
         entry
     }
@@ -111,8 +112,8 @@ mod tests {
         (rules, now + Duration::from_millis(100))
     }
 
-    fn commands(count: usize) -> impl Iterator<Item = Arc<[u8]>> {
-        (0..count).map(|_| Arc::from([7; 10]))
+    fn commands(count: usize) -> impl Iterator<Item = Payload> {
+        (0..count).map(|_| [7; 10].into())
     }
 
     #[test]

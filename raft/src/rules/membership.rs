@@ -123,7 +123,7 @@ impl Rules {
     /// Appends a configuration, which is in force at once.
     pub(crate) fn append_configuration(&mut self, next: &Configuration, now: Instant) -> EntryId {
         assert!(self.may_change_configuration() || self.configuration().is_joint());
-        self.append_as_leader(EntryKind::Configuration, next.encode(), now)
+        self.append_as_leader(EntryKind::Configuration, next.encode().into(), now)
     }
 
     /// A new leader's first entry, which it needs to commit anything at all (section 8). If the
@@ -134,7 +134,7 @@ impl Rules {
             self.append_as_leader(EntryKind::NoOp, [].into(), now);
         } else {
             let configuration = self.configuration().encode();
-            self.append_as_leader(EntryKind::Configuration, configuration, now);
+            self.append_as_leader(EntryKind::Configuration, configuration.into(), now);
         }
     }
 

@@ -270,7 +270,7 @@ impl<M: StateMachine> Peer<M> {
         now: Instant,
         done: impl FnOnce(Result<M::Output, SubmitError>) + Send + 'static,
     ) {
-        match start(&mut self.rules, command, now) {
+        match start(&mut self.rules, command.into(), now) {
             Ok(id) => self.served.expect(Waiting::Submit(id, SubmitDone::One(Box::new(done)))),
             Err(refused) => done(Err(refused)),
         }

@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 const PAGE_BYTES: usize = 4 << 10;
 /// What is no longer is written from a buffer of this size.
 const SHORT_BYTES: usize = 8 << 10;
+const SHORT_ROOM_BYTES: usize = 8 * SHORT_BYTES;
 /// The size of a huge page, and where in memory it begins.
 const HUGE_BYTES: usize = 2 << 20;
 /// How much is written at once: what the processor's cache still holds when it has been copied. With
@@ -37,8 +38,8 @@ pub(super) struct WriteBuffer {
 
 impl WriteBuffer {
     fn short() -> io::Result<Self> {
-        let memory = MmapMut::map_anon(SHORT_BYTES)?;
-        Ok(Self { memory, begin: 0, room: SHORT_BYTES, next: 0, size: SHORT_BYTES })
+        let memory = MmapMut::map_anon(SHORT_ROOM_BYTES)?;
+        Ok(Self { memory, begin: 0, room: SHORT_ROOM_BYTES, next: 0, size: SHORT_BYTES })
     }
 
     fn long() -> io::Result<Self> {
@@ -138,8 +139,11 @@ mod tests {
             assert_eq!((piece.as_ptr().addr() - begin, piece.len()), (at, len));
         }
         let mut short = WriteBuffer::short().unwrap();
-        let addrs = [512, 512, 8 << 10].map(|len| short.piece(len, 512).as_ptr().addr());
-        assert_eq!((addrs[1] - addrs[0], addrs[2]), (PAGE_BYTES, addrs[0]));
+        let mut addr = |len| short.piece(len, 512).as_ptr().addr();
+        let first = addr(512);
+        let others =
+            (1..8).all(|nth| addr(SHORT_BYTES) == first + PAGE_BYTES + (nth - 1) * SHORT_BYTES);
+        assert!(others && addr(SHORT_BYTES) == first);
     }
 
     #[test]
