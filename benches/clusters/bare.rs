@@ -1,5 +1,5 @@
-//! The disk with nobody else at it: one writer, who writes a block and syncs it, again and again. What is
-//! slow, or stands still, for such a one is so for every store.
+//! The disk with nobody else at it: one writer, who writes a block and syncs it, again and again. No limit
+//! for a store, which may write otherwise; but where even such a writer is slow, or stands still, the disk is.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -15,8 +15,8 @@ pub(crate) struct Bare {
     block: Vec<u8>,
 }
 
-/// How long each write and its sync took, the quickest first.
-pub(crate) struct Took(Vec<Duration>);
+/// How long each write and its sync took, the quickest first, and all of them.
+pub(crate) struct Took(Vec<Duration>, Duration);
 
 impl Bare {
     /// A writer to a file in `dir`.
@@ -28,7 +28,8 @@ impl Bare {
 
     /// Writes for so many seconds.
     pub(crate) fn write(&mut self, seconds: f64) -> Took {
-        let ends = Instant::now() + Duration::from_secs_f64(seconds);
+        let starts = Instant::now();
+        let ends = starts + Duration::from_secs_f64(seconds);
         let mut all = Vec::new();
         while all.is_empty() || Instant::now() < ends {
             let began = Instant::now();
@@ -36,14 +37,15 @@ impl Bare {
             all.push(began.elapsed());
         }
         all.sort_unstable();
-        Took(all)
+        Took(all, starts.elapsed())
     }
 }
 
 impl Took {
-    /// How many writes there were.
-    pub(crate) fn count(&self) -> u32 {
-        u32::try_from(self.0.len()).expect("it writes for seconds")
+    /// How many writes there were a second.
+    pub(crate) fn per_second(&self) -> f64 {
+        f64::from(u32::try_from(self.0.len()).expect("it writes for seconds"))
+            / self.1.as_secs_f64()
     }
 
     /// What so many of a thousand did not exceed, in milliseconds.

@@ -8,7 +8,7 @@ use crate::document::grouped;
 use crate::load::{Figures, measure};
 use crate::nodes::{Nodes, System};
 use crate::versus::of;
-use crate::{Plan, median};
+use crate::{Plan, median, turns};
 
 fn rounds(plan: &Plan, nodes: &Nodes, flags: &[&str]) -> Vec<Figures> {
     (0..plan.rounds).map(|_| measure(plan, nodes, flags)).collect()
@@ -41,6 +41,7 @@ pub(crate) fn pings_and_pipelines(plan: &Plan) -> String {
         let both = rates[one].iter().zip(&rates[other]);
         median(both.map(|(one, other)| one / other).collect())
     };
+    // By their places among the loads.
     let (pings, pipelined) = (ratio(0, 1), ratio(3, 2));
     let mut table = "### Connections and pipelines\n\n\
                      A `PING` is answered by the node it comes to; the rest as above. They take turns.\n\n\
@@ -66,6 +67,7 @@ pub(crate) fn latency_at_half_the_peak(plan: &Plan) -> String {
     let (mut peaks, mut open, mut disk) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..plan.rounds {
         let peak = measure(plan, &nodes, &["--clients", "64"]).per_second("set");
+        turns::rest(&nodes);
         disk.push(bare.write(plan.seconds));
         // Of this round's: the machine may be another one in a minute.
         let rate = format!("{:.0}", (peak / 2.0).max(1.0));
@@ -74,8 +76,8 @@ pub(crate) fn latency_at_half_the_peak(plan: &Plan) -> String {
     }
     let mut table = format!(
         "### Latency at half the peak\n\nPuts by 64 clients come at half the rate of the closed loop \
-         just before ({:.0} a second), whether or not earlier ones are answered. Between the two one bare \
-         writer has the disk for itself, which writes 4 KiB and syncs.\n\n\
+         just before ({:.0} a second), whether or not earlier ones are answered. Between the two, once no node \
+         writes a snapshot, one bare writer has the disk for itself, which writes 4 KiB and syncs.\n\n\
          | | p50 ms | p90 ms | p99 ms | p99.9 ms | longest ms |\n|---|---|---|---|---|---|\n",
         median(peaks)
     );

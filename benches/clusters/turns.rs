@@ -60,7 +60,7 @@ pub(crate) fn table(usual: &Turns, never: &Turns, bare: &[Took], keys: u32, valu
         "### Puts into a large state\n\nTwo clusters of {keys} keys of {value} B, before one of them is \
          killed, by turns of ten seconds; the other never takes a snapshot. 64 clients put keys at random, \
          for a second at a time. A pause is the longest time in a second in which no client is answered. \
-         In seconds between, when no node does anything, one bare writer writes 4 KiB and syncs, again and \
+         In seconds between, when no node writes a snapshot, one bare writer writes 4 KiB and syncs, again and \
          again; its pause is its longest write. Medians of the seconds, and the longest pause of all.\n\n\
          | snapshots | seconds | per second | p99 ms | pause ms | the longest pause |\n\
          |---|---|---|---|---|---|\n"
@@ -93,7 +93,7 @@ pub(crate) fn table(usual: &Turns, never: &Turns, bare: &[Took], keys: u32, valu
     _ = writeln!(
         table,
         "| the disk alone | {seconds} | {} | {:.1} | {:.0} | {longest:.0} |",
-        grouped(of(|took| f64::from(took.count()))),
+        grouped(of(Took::per_second)),
         of(|took| took.permille_ms(990)),
         of(Took::longest_ms),
     );

@@ -28,7 +28,8 @@ pub trait StateMachine: Send + 'static {
     /// [`apply`](Self::apply), of the command that is encoded as `bytes`; an error if none is.
     ///
     /// The default decodes it. A machine that keeps large parts of commands may keep `bytes` instead,
-    /// and look at the parts in there: the log has them in memory anyway until the next snapshot.
+    /// and look at the parts in there: the log has them in memory anyway until the next snapshot. They
+    /// may lie beside those of commands that came together with this one, which are kept with them.
     fn apply_encoded(&mut self, id: EntryId, bytes: &Payload) -> Result<Self::Output, CodecError> {
         Ok(self.apply(id, codec::decode(bytes)?))
     }

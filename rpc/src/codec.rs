@@ -69,15 +69,8 @@ pub enum CodecError {
 /// Encodes `value`, its schema byte first.
 pub fn encode<T: Wire>(value: &T) -> Result<Vec<u8>, CodecError> {
     let mut bytes = Vec::new();
-    encode_into(value, &mut bytes)?;
+    encode_behind(value, &mut bytes)?;
     Ok(bytes)
-}
-
-/// [`encode`], in place of what `bytes` holds: its memory is used again. After an error it holds
-/// anything.
-pub fn encode_into<T: Wire>(value: &T, bytes: &mut Vec<u8>) -> Result<(), CodecError> {
-    bytes.clear();
-    encode_behind(value, bytes)
 }
 
 /// [`encode`], behind what `bytes` holds, which may be encoded values too. After an error there may be
@@ -175,6 +168,19 @@ mod tests {
         let large = Sample { data: vec![0; 64], ..sample() };
         assert!(matches!(encode(&large), Err(CodecError::TooLarge { limit: 64, .. })));
         assert!(matches!(decode::<Sample>(&[1; 65]), Err(CodecError::TooLarge { len: 65, .. })));
+    }
+
+    #[test]
+    fn what_stands_before_a_value_does_not_count() {
+        let mut bytes = vec![9; 60];
+        encode_behind(&sample(), &mut bytes).unwrap();
+        assert_eq!(bytes, [vec![9; 60], encode(&sample()).unwrap()].concat());
+        let (before, large) = (bytes.clone(), Sample { data: vec![0; 64], ..sample() });
+        assert!(matches!(
+            encode_behind(&large, &mut bytes),
+            Err(CodecError::TooLarge { len: 90, limit: 64, .. })
+        ));
+        assert!(bytes.starts_with(&before));
     }
 
     #[test]

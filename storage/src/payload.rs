@@ -12,8 +12,8 @@ use crate::SnapshotBytes;
 
 /// An entry's bytes. Cloning shares them.
 ///
-/// What a client sends has memory of its own. Entries that came in one message share that, or a copy
-/// of it. What was found when a directory was opened lies in the map of its segment, so that a long log
+/// What a client submits alone has memory of its own. Entries that came in one message share that, or a
+/// copy of it, and small ones that were submitted together share some. What was found when a directory was opened lies in the map of its segment, so that a long log
 /// need not be in memory as a whole; whoever must not wait for the disk does not look at the bytes of
 /// such an entry (their number is known without).
 #[derive(Clone)]

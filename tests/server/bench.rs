@@ -57,16 +57,25 @@ fn a_cluster_is_measured_and_every_answer_checked() {
 
 /// Where a store listens that takes every write, and has none of them.
 fn forgetful_store() -> [String; 1] {
+    store_that_hangs_up_after(usize::MAX)
+}
+
+/// The same, on whose connections so many writes are answered.
+fn store_that_hangs_up_after(writes: usize) -> [String; 1] {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let addrs = [listener.local_addr().expect("bound").to_string()];
     // Its threads end with their connections.
     std::thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
             std::thread::spawn(move || -> std::io::Result<()> {
-                let mut answers = stream.try_clone()?;
+                let (mut answers, mut answered) = (stream.try_clone()?, 0);
                 for line in BufReader::new(stream).lines() {
                     match line?.as_str() {
-                        "SET" => answers.write_all(b"+OK\r\n")?,
+                        "SET" if answered == writes => break,
+                        "SET" => {
+                            answered += 1;
+                            answers.write_all(b"+OK\r\n")?;
+                        }
                         "GET" => answers.write_all(b"$-1\r\n")?,
                         _ => {}
                     }
@@ -83,6 +92,18 @@ fn a_store_that_forgets_is_found_out() {
     let addrs = forgetful_store();
     let error = run_err(&args(&addrs, &["--clients", "2", "--reads", "50", "--keys", "10"]));
     assert!(error.contains("answers are wrong"), "{error}");
+}
+
+#[test]
+fn a_client_that_has_lost_its_connection_goes_on() {
+    const WRITES: u64 = 5;
+    let addrs = store_that_hangs_up_after(WRITES as usize);
+    for kind in [&[][..], &["--rate", "1000"]] {
+        let clients = ["--clients", "2", "--pipeline", "2"];
+        let found = json(&run_ok(&args(&addrs, &[&clients, kind].concat())));
+        let answered = found["set"]["count"].as_u64();
+        assert!(answered > Some(2 * WRITES * 4), "each client lives on, and on: {found}");
+    }
 }
 
 #[test]

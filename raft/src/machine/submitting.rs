@@ -17,11 +17,59 @@ use crate::state_machine::StateMachine;
 use crate::types::EntryId;
 
 /// Commands that are submitted together lie together, in pieces of about so many bytes: to find memory
-/// for each would take longer. One that is kept for long keeps its piece.
+/// for each would take longer. One that is kept for long keeps its piece; a longer one has its own.
 const PIECE_BYTES: usize = 32 << 10;
 
 /// A thread keeps no more room than this to encode commands in.
 const ROOM_BYTES_KEPT: usize = 64 << 10;
+
+thread_local! {
+    static ROOM: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Does `f` with empty room that this thread keeps to encode in.
+fn with_room<T>(f: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+    let mut room = ROOM.take();
+    room.clear();
+    let result = f(&mut room);
+    if room.capacity() <= ROOM_BYTES_KEPT {
+        ROOM.set(room);
+    }
+    result
+}
+
+/// Commands that are encoded one behind the other, each with its place among those that were submitted.
+#[derive(Default)]
+struct Encoded {
+    /// What lies in the room since the last piece was made, and where.
+    since: Vec<(usize, Range<usize>)>,
+    all: Vec<(usize, Payload)>,
+}
+
+impl Encoded {
+    /// The command `nth` lies in `room` from `begin` to its end.
+    fn push(&mut self, nth: usize, begin: usize, room: &mut Vec<u8>) {
+        let len = room.len() - begin;
+        if len > PIECE_BYTES && begin > 0 {
+            let long = room.split_off(begin);
+            self.make_piece(room);
+            room.extend_from_slice(&long);
+        }
+        self.since.push((nth, room.len() - len..room.len()));
+        if room.len() >= PIECE_BYTES {
+            self.make_piece(room);
+        }
+    }
+
+    /// Makes one piece of all that lies in `room`.
+    fn make_piece(&mut self, room: &mut Vec<u8>) {
+        let parts = self.since.iter().map(|(_, place)| &room[place.clone()]);
+        let nths = self.since.iter().map(|(nth, _)| *nth);
+        self.all.extend(nths.zip(Payload::within_one_copy(room, parts)));
+        self.since.clear();
+        room.clear();
+    }
+}
 
 /// Who is refused, and why.
 type Refused<M> = (SubmitError, SubmitDone<M>);
@@ -72,7 +120,8 @@ impl<M: StateMachine> Replicated<M> {
     /// [`submit_with`](Self::submit_with), for several commands: those that are taken are appended in
     /// this order, with no others in between, at much less cost than one by one. `done` gets the
     /// answer to each, exactly once, with its place among `commands`: on the thread that applies,
-    /// in order, or on this one for those that were not appended.
+    /// in order, or on this one for those that were not appended. They lie together in memory, in
+    /// pieces of some 32 KiB.
     pub fn submit_all_with(
         &self,
         commands: &[M::Command],
@@ -84,41 +133,26 @@ impl<M: StateMachine> Replicated<M> {
 
     /// Encodes `commands`, each with its place; whoever cannot be is told here.
     fn encode_all(&self, commands: &[M::Command], done: &OfMany<M>) -> Vec<(usize, Payload)> {
-        let mut encoded = Vec::with_capacity(commands.len());
-        let (mut piece, mut places) = (Vec::with_capacity(PIECE_BYTES), Vec::new());
-        let mut rest = commands.iter().enumerate().peekable();
-        while let Some((nth, command)) = rest.next() {
-            let begin = piece.len();
-            match self.encode_behind(command, &mut piece) {
-                Ok(()) => places.push((nth, begin..piece.len())),
-                Err(error) => {
-                    piece.truncate(begin);
-                    done(nth, Err(error));
+        with_room(|room| {
+            let mut encoded = Encoded::default();
+            encoded.all.reserve(commands.len());
+            for (nth, command) in commands.iter().enumerate() {
+                let begin = room.len();
+                match self.encode_behind(command, room) {
+                    Ok(()) => encoded.push(nth, begin, room),
+                    Err(error) => {
+                        room.truncate(begin);
+                        done(nth, Err(error));
+                    }
                 }
             }
-            if piece.len() >= PIECE_BYTES || rest.peek().is_none() {
-                let parts = places.iter().map(|(_, place)| &piece[place.clone()]);
-                let nths = places.iter().map(|(nth, _)| *nth);
-                encoded.extend(nths.zip(Payload::within_one_copy(&piece, parts)));
-                places.clear();
-                piece.clear();
-            }
-        }
-        encoded
+            encoded.make_piece(room);
+            encoded.all
+        })
     }
 
-    /// Encodes `command`, in room that this thread has kept for that.
     fn encode_one(&self, command: &M::Command) -> Result<Payload, SubmitError> {
-        thread_local! {
-            static ROOM: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-        }
-        let mut room = ROOM.take();
-        room.clear();
-        let encoded = self.encode_behind(command, &mut room).map(|()| room.as_slice().into());
-        if room.capacity() <= ROOM_BYTES_KEPT {
-            ROOM.set(room);
-        }
-        encoded
+        with_room(|room| self.encode_behind(command, room).map(|()| room.as_slice().into()))
     }
 
     /// Encodes `command` behind what `bytes` holds.

@@ -8,7 +8,7 @@ use oarlock_rpc::codec::{self, Wire};
 use oarlock_storage::{MemoryPersister, Payload};
 use serde::{Deserialize, Serialize};
 
-use super::PIECE_BYTES;
+use super::{Encoded, PIECE_BYTES};
 use crate::durability_tests::Gate;
 use crate::tests::{Add, Cluster};
 use crate::{
@@ -74,9 +74,10 @@ fn commands_around_one_that_is_too_large_keep_their_places() {
         assert!(matches!(error, SubmitError::NotLeader { .. }), "{error}");
         std::thread::yield_now();
     }
-    let commands = [1, 1, 200, 1, 200, 1].map(|len| Text("x".repeat(len)));
+    // Together they are longer than any of them may be, and one that is too long is the last.
+    let commands = [40, 40, 200, 1, 200, 40, 200].map(|len| Text("x".repeat(len)));
     let answers = submit_all(&peer, &commands);
-    for expected in [2, 4] {
+    for expected in [2, 4, 6] {
         let (nth, answer) = next(&answers);
         assert!(matches!(answer, Err(SubmitError::TooLarge { .. })), "{answer:?}");
         assert_eq!(nth, expected);
@@ -86,6 +87,8 @@ fn commands_around_one_that_is_too_large_keep_their_places() {
     }
     // Nobody is told twice: the callback, which has the only sender, is gone.
     assert_eq!(answers.iter().count(), 0);
+    let answers = submit_all(&peer, &[200, 200].map(|len| Text("x".repeat(len))));
+    assert!([0, 1].iter().all(|nth| next(&answers).0 == *nth), "nothing is left of these");
 }
 
 #[test]
@@ -106,6 +109,24 @@ fn commands_that_are_submitted_together_lie_together_in_pieces() {
     assert!(breaks > 0);
     assert!(peer.encode_all(&[], &done).is_empty());
     assert_eq!(&*peer.encode_one(&Add(7)).unwrap(), codec::encode(&Add(7)).unwrap());
+}
+
+/// A command that is longer than a piece keeps no others, and no other keeps it.
+#[test]
+fn a_long_command_lies_alone() {
+    let (mut encoded, mut room) = (Encoded::default(), Vec::new());
+    let lens = [10, PIECE_BYTES + 1, PIECE_BYTES * 3, 20, 30];
+    for (nth, len) in lens.into_iter().enumerate() {
+        let begin = room.len();
+        room.resize(begin + len, nth as u8);
+        encoded.push(nth, begin, &mut room);
+    }
+    encoded.make_piece(&mut room);
+    let found = encoded.all.iter().map(|(nth, bytes)| (*nth, bytes.to_vec()));
+    assert!(found.eq(lens.into_iter().enumerate().map(|(nth, len)| (nth, vec![nth as u8; len]))));
+    let ends = encoded.all.iter().map(|(_, bytes)| bytes.as_ptr_range()).collect::<Vec<_>>();
+    let lie_together = ends.windows(2).map(|pair| pair[0].end == pair[1].start);
+    assert_eq!(lie_together.collect::<Vec<_>>(), [false, false, false, true]);
 }
 
 #[test]

@@ -5,8 +5,8 @@
 //! is told once. Of the time of a write and its sync that spares a fifth with 64 KiB, and a third with
 //! 256 KiB and more.
 //!
-//! Each write lies behind the last one, as long as there is room. What a disk has just taken is in
-//! the caches of whoever took it, and dear to write to at once.
+//! A write lies behind the last one, where there is room for it. What a disk has just taken may be in
+//! the caches of whoever took it, the host of a virtual machine say, and is then dear to write to at once.
 
 use std::io;
 
@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 
 /// Where data begins.
 const PAGE_BYTES: usize = 4 << 10;
-/// What is no longer is written from a buffer of this size.
+/// What is no longer is written from a short buffer, and how long that is.
 const SHORT_BYTES: usize = 8 << 10;
 const SHORT_ROOM_BYTES: usize = 8 * SHORT_BYTES;
 /// The size of a huge page, and where in memory it begins.
