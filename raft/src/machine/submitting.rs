@@ -49,13 +49,14 @@ struct Encoded {
 impl Encoded {
     /// The command `nth` lies in `room` from `begin` to its end.
     fn push(&mut self, nth: usize, begin: usize, room: &mut Vec<u8>) {
-        let len = room.len() - begin;
-        if len > PIECE_BYTES && begin > 0 {
-            let long = room.split_off(begin);
+        if room.len() - begin > PIECE_BYTES {
+            let long = room[begin..].into();
+            room.truncate(begin);
             self.make_piece(room);
-            room.extend_from_slice(&long);
+            self.all.push((nth, long));
+            return;
         }
-        self.since.push((nth, room.len() - len..room.len()));
+        self.since.push((nth, begin..room.len()));
         if room.len() >= PIECE_BYTES {
             self.make_piece(room);
         }
