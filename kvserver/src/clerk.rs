@@ -236,6 +236,7 @@ impl From<Option<Vec<u8>>> for Heard {
             | KvReply::Superseded
             | KvReply::Busy
             | KvReply::NoSpace
+            | KvReply::ReadThere
             | KvReply::Stopped { may_have_taken_effect: false } => Self::NotExecuted,
             KvReply::Stopped { .. } | KvReply::Unknown { .. } => Self::Unknown,
         }

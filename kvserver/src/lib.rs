@@ -18,6 +18,8 @@ mod base;
 mod clerk;
 mod data;
 mod error;
+#[cfg(test)]
+mod follower_read_tests;
 mod glob;
 mod key;
 mod layers;

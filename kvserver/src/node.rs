@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use oarlock_raft::{PeerId, ReadError, Replicated, SubmitError, Term};
+use oarlock_raft::{PeerId, ReadBy, ReadError, Replicated, SubmitError, Term, Vouch};
 use oarlock_rpc::codec;
 use oarlock_rpc::{Completion, End};
 use parking_lot::Mutex;
 
 use crate::machine::{Gauges, KvMachine, Outcome};
+use crate::op::Op;
 use crate::request::{KV_REQUEST, KvCall, KvReply};
 use crate::status::{MemberRole, MemberStatus, NodeStatus};
 
@@ -22,6 +23,9 @@ pub(crate) enum Route {
     /// Nobody is known to.
     Nowhere,
 }
+
+/// What a peer vouches for, and who leads as far as it knows.
+pub(crate) type Standing = (Vouch, Option<PeerId>);
 
 /// Finds the end to a member.
 pub(crate) type EndTo = Box<dyn Fn(PeerId) -> Option<Arc<dyn End>> + Send + Sync>;
@@ -42,6 +46,11 @@ impl Node {
         self.replicated.leader()
     }
 
+    /// The same, with all that this peer vouches for when it passes a request on.
+    pub(crate) fn standing(&self) -> Standing {
+        self.replicated.vouch()
+    }
+
     /// Where requests go if `leader` leads.
     pub(crate) fn route_to(&self, leader: Option<PeerId>) -> Route {
         match leader {
@@ -58,16 +67,28 @@ impl Node {
         call: Arc<KvCall>,
         done: impl FnOnce(KvReply) + Send + 'static,
     ) {
-        if call.is_read() {
-            self.replicated.read_vouched_with(call.forwarded, move |machine| {
-                done(match machine {
-                    Ok(machine) => KvReply::Answers(machine.read(&call.request.ops)),
+        if !call.is_read() {
+            return self.replicated.submit_with(&call.request, move |result| done(result.into()));
+        }
+        match call.forwarded {
+            None => self.replicated.read_with(move |machine| done(read(machine, &call))),
+            Some(vouch) => self.replicated.read_vouched_with(vouch, move |by| {
+                done(match by {
+                    Ok(ReadBy::Us(machine)) => read(Ok(machine), &call),
+                    Ok(ReadBy::Voucher) => KvReply::ReadThere,
                     Err(error) => error.into(),
                 });
-            });
-        } else {
-            self.replicated.submit_with(&call.request, move |result| done(result.into()));
+            }),
         }
+    }
+
+    /// Serves a read that was left to this peer.
+    pub(crate) fn read_here(&self, call: Arc<KvCall>, done: impl FnOnce(KvReply) + Send + 'static) {
+        let is_brief = call.request.ops.iter().all(Op::is_brief);
+        let look = move |machine: &KvMachine| machine.read(&call.request.ops);
+        self.replicated.look_with(is_brief, look, move |answers| {
+            done(answers.map_or_else(KvReply::from, KvReply::Answers));
+        });
     }
 
     /// Asks the peer behind `end` to execute `call`; `done` gets its reply, or `None`, once. It must
@@ -116,6 +137,13 @@ fn addresses(address: &str) -> (Option<&str>, Option<&str>) {
     match address.split_once('/') {
         Some((peer, client)) => (Some(peer), Some(client)),
         None => (Some(address).filter(|address| !address.is_empty()), None),
+    }
+}
+
+fn read(machine: Result<&KvMachine, ReadError>, call: &KvCall) -> KvReply {
+    match machine {
+        Ok(machine) => KvReply::Answers(machine.read(&call.request.ops)),
+        Err(error) => error.into(),
     }
 }
 

@@ -155,6 +155,11 @@ impl<B> Op<B> {
             | Self::MSetNx { .. } => false,
         }
     }
+
+    /// Whether it takes no longer than its keys and its answer are long: it does not search.
+    pub(crate) fn is_brief(&self) -> bool {
+        !matches!(self, Self::Scan { .. } | Self::Keys { .. })
+    }
 }
 
 impl<B> Op<B> {

@@ -129,6 +129,8 @@ pub enum KvReply {
     },
     /// Not executed: the disks of a majority are full.
     NoSpace,
+    /// A read, left to whoever passed it on: what that had applied is enough.
+    ReadThere,
 }
 
 impl Wire for KvReply {

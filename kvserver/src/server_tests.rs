@@ -53,7 +53,7 @@ impl Cluster {
         server
     }
 
-    fn end(&self, name: &str, server: usize) -> Arc<dyn End> {
+    pub(crate) fn end(&self, name: &str, server: usize) -> Arc<dyn End> {
         let end = self.network.make_end(name);
         self.network.connect(name, server);
         self.network.enable(name, true);
@@ -236,7 +236,7 @@ fn a_follower_that_passes_a_request_on_vouches_for_its_leader() {
     let client = disturbed_client(&cluster, |_, _, args, done| {
         let call: KvCall = codec::decode(&args).unwrap();
         // An answer that tells what came.
-        let Some(Vouch { peer, term }) = call.forwarded else { panic!("nobody vouches") };
+        let Some(Vouch { peer, term, .. }) = call.forwarded else { panic!("nobody vouches") };
         let numbers = [peer.0, term].map(|number| Answer::Integer(number.try_into().unwrap()));
         done.complete(Some(codec::encode(&KvReply::Answers(numbers.to_vec().into())).unwrap()));
     });
@@ -278,7 +278,8 @@ fn a_session_lost_in_the_middle_of_a_request_is_not_renewed_behind_the_callers_b
         let executed = Completion::new(move |_| {
             let client = ClientId::random(2);
             let request = Request { client, seq: 1, acked_below: 1, ops: append("other", "x") };
-            let call = KvCall { forwarded: Some(Vouch { peer: PeerId(1), term: 0 }), request };
+            let forwarded = Some(Vouch { peer: PeerId(1), term: 0, applied: 0 });
+            let call = KvCall { forwarded, request };
             let evicted = Completion::new(move |_| drop(done));
             then.start(KV_REQUEST, codec::encode(&call).unwrap(), evicted);
         });

@@ -43,12 +43,12 @@ impl KvService {
     fn request(&self, mut call: KvCall, reply: ReplySlot) {
         if self.forward
             && call.forwarded.is_none()
-            && let (term, leader) = self.node.leader()
+            && let (vouch, leader) = self.node.standing()
             && let Route::Peer(leader) = self.node.route_to(leader)
         {
-            call.forwarded = Some(Vouch { peer: self.node.me, term });
+            // The leader's reply is ours, byte for byte, so it is not to leave a read to us.
+            call.forwarded = Some(Vouch { applied: 0, ..vouch });
             match codec::encode(&call) {
-                // The leader's reply is ours, byte for byte.
                 Ok(args) => leader.start(KV_REQUEST, args, reply),
                 Err(error) => log::warn!(target: "CLNT", "a call that came cannot go on: {error}"),
             }

@@ -58,7 +58,7 @@ pub use cluster::{Cluster, Connect, Peers};
 pub use configuration::Configuration;
 pub use error::{OpenError, ReadError, RestoreError, Stopped, SubmitError};
 pub use hand_over::HandOverError;
-pub use machine::{Replicated, ReplicatedOptions};
+pub use machine::{ReadBy, Replicated, ReplicatedOptions};
 pub use options::{LeaseReads, Options};
 pub use peer::{ApplyMsg, PeerStatus, Raft, RoleName, SnapshotError, Start, Status};
 pub use rules::Vouch;

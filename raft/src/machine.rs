@@ -4,25 +4,28 @@
 //! state machine. [`Replicated::read`] is linearizable and never touches the log. Both have a form
 //! that returns at once and calls back.
 
+pub(crate) mod reading;
 pub(crate) mod submitting;
 
-use std::sync::Arc;
+pub use reading::ReadBy;
+
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, unbounded};
-use oarlock_rpc::{Service, promise};
+use oarlock_rpc::Service;
 use oarlock_storage::Persister;
+use oarlock_sync::Mutex;
 
 use crate::change::{Change, ChangeError};
 use crate::cluster::{Cluster, Peers};
 use crate::configuration::Configuration;
-use crate::error::{OpenError, ReadError, Stopped};
+use crate::error::{OpenError, Stopped};
 use crate::hand_over::HandOverError;
 use crate::machine_sink::MachineSink;
 use crate::options::Options;
 use crate::peer::{Raft, Status};
-use crate::rules::Vouch;
-use crate::served::{ReadDone, Served, Waiting};
+use crate::served::{Served, Waiting};
 use crate::shared::Shared;
 use crate::state_machine::StateMachine;
 use crate::threads::snapshots::snapshots_thread;
@@ -62,14 +65,17 @@ impl Default for ReplicatedOptions {
 pub struct Replicated<M: StateMachine> {
     raft: Raft,
     waiting: Sender<Waiting<M>>,
+    /// The applier's, as long as it runs; others look at it where it is free.
+    served: Weak<Mutex<Served<M>>>,
     timeout: Duration,
     command_bytes_max: usize,
 }
 
 impl<M: StateMachine> Clone for Replicated<M> {
     fn clone(&self) -> Self {
-        let (raft, waiting) = (self.raft.clone(), self.waiting.clone());
-        Self { raft, waiting, ..*self }
+        let (raft, waiting, served) =
+            (self.raft.clone(), self.waiting.clone(), Weak::clone(&self.served));
+        Self { raft, waiting, served, ..*self }
     }
 }
 
@@ -107,8 +113,10 @@ impl<M: StateMachine> Replicated<M> {
         }
         let (waiting, incoming) = unbounded();
         let stage = persister.snapshot_stage();
+        let served = Arc::new(Mutex::new(Served::new(machine)));
+        let looked_at = Arc::downgrade(&served);
         let sink = MachineSink {
-            served: Served::new(machine),
+            served,
             incoming,
             stage: Arc::clone(&stage),
             snapshot_log_bytes: options.snapshot_log_bytes,
@@ -121,65 +129,8 @@ impl<M: StateMachine> Replicated<M> {
             let body = move |shared: &Arc<Shared>| snapshots_thread(shared, &*stage);
             spawn(raft.shared(), me, "snapshots", body)?;
         }
-        Ok(Self { raft, waiting, timeout: options.timeout, command_bytes_max })
-    }
-
-    /// Looks at the state, linearizably: `f` sees every command that was answered anywhere before
-    /// the call, and runs on the thread that applies, so it should be short, and must not
-    /// wait for other threads. Waits no longer than the options' time-out.
-    pub fn read<R: Send + 'static>(
-        &self,
-        f: impl FnOnce(&M) -> R + Send + 'static,
-    ) -> Result<R, ReadError> {
-        self.read_until(f, deadline_in(self.timeout))
-    }
-
-    /// [`read`](Self::read), until `deadline`.
-    pub fn read_until<R: Send + 'static>(
-        &self,
-        f: impl FnOnce(&M) -> R + Send + 'static,
-        deadline: Instant,
-    ) -> Result<R, ReadError> {
-        let (promise, result) = promise();
-        self.read_with(move |machine| promise.keep(machine.map(f)));
-        match result.wait_until(deadline) {
-            Ok(Some(result)) => result,
-            Ok(None) => Err(self.why_stopped().into()),
-            Err(_) => Err(ReadError::TimedOut),
-        }
-    }
-
-    /// [`read`](Self::read) without waiting: `done` gets the state, exactly once, on the thread
-    /// that applies (or an error, perhaps on this one). It must not wait.
-    pub fn read_with(&self, done: impl FnOnce(Result<&M, ReadError>) + Send + 'static) {
-        self.read_vouched_with(None, done);
-    }
-
-    /// [`read_with`](Self::read_with) for a read that another peer passed on to this one: that it
-    /// did so, and the term in which [`leader`](Self::leader) found it after the read came there, may
-    /// spare a round of messages. A vouch that is older than the read may make it stale.
-    pub fn read_vouched_with(
-        &self,
-        vouch: Option<Vouch>,
-        done: impl FnOnce(Result<&M, ReadError>) + Send + 'static,
-    ) {
-        let mut done: Option<ReadDone<M>> = Some(Box::new(done));
-        let begun = self.raft.shared().step(|rules, now| match rules.begin_read(vouch, now) {
-            Some(id) => {
-                let read = Waiting::Read(id, done.take().expect("nobody took it before"));
-                self.expect(read);
-                Ok(())
-            }
-            None => Err(ReadError::NotLeader { leader: rules.leader() }),
-        });
-        let error = match begun {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => error,
-            Err(stopped) => stopped.into(),
-        };
-        if let Some(done) = done {
-            done(Err(error));
-        }
+        let timeout = options.timeout;
+        Ok(Self { raft, waiting, served: looked_at, timeout, command_bytes_max })
     }
 
     /// The term, and who leads it as far as this peer knows.

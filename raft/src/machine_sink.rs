@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
 use oarlock_storage::SnapshotStage;
+use oarlock_sync::{Mutex, MutexGuard};
 
 use crate::error::Stopped;
 use crate::rules::{ApplyWork, Rules, Why};
@@ -21,7 +22,8 @@ const WRITTEN_HERE_MAX: usize = 64 << 10;
 
 /// The state machine, and what the applier must know to serve it.
 pub(crate) struct MachineSink<M: StateMachine> {
-    pub(crate) served: Served<M>,
+    /// Ours but for brief looks by others, who never wait for it.
+    pub(crate) served: Arc<Mutex<Served<M>>>,
     /// Who waits. Sent under the peer's lock, so it is on its way before the entry or round it names
     /// can be committed.
     pub(crate) incoming: Receiver<Waiting<M>>,
@@ -38,16 +40,17 @@ impl<M: StateMachine> Sink for MachineSink<M> {
         match work {
             ApplyWork::Entries(entries) => {
                 let last = entries.last().expect("work has entries").id;
-                self.served.apply_all(&entries);
+                self.served().apply_all(&entries);
                 self.snapshot_if_log_is_long(last.index, shared);
             }
             ApplyWork::Restore(snapshot) => {
                 self.last_snapshot_bytes = snapshot.len() as u64;
-                self.served.restore(&snapshot);
+                self.served().restore(&snapshot);
             }
             ApplyWork::Published(snapshot, applied) => {
                 self.last_snapshot_bytes = snapshot.len() as u64;
-                if let Some(unwanted) = self.served.machine.published(&snapshot) {
+                let unwanted = self.served().machine.published(&snapshot);
+                if let Some(unwanted) = unwanted {
                     shared.have_done(Job::Drop(unwanted));
                 }
                 // What came meanwhile may be too much already.
@@ -57,10 +60,10 @@ impl<M: StateMachine> Sink for MachineSink<M> {
                 self.snapshot(applied, shared, Why::DiskIsFull);
             }
             ApplyWork::MakeRoom(_) => {}
-            ApplyWork::ServeReads { through } => self.served.serve_reads(through),
+            ApplyWork::ServeReads { through } => self.served().serve_reads(through),
             ApplyWork::FailReads { through } => {
                 let leader = shared.look(|rules, _| rules.leader());
-                self.served.fail_reads(through, leader);
+                self.served().fail_reads(through, leader);
             }
         }
         Ok(())
@@ -68,14 +71,20 @@ impl<M: StateMachine> Sink for MachineSink<M> {
 
     fn end(&mut self, shared: &Shared) {
         self.learn_who_waits();
-        self.served.end(&shared.stopped().unwrap_or_else(Stopped::killed));
+        self.served().end(&shared.stopped().unwrap_or_else(Stopped::killed));
     }
 }
 
 impl<M: StateMachine> MachineSink<M> {
-    fn learn_who_waits(&mut self) {
+    #[expect(clippy::disallowed_methods, reason = "the applier's own, and no peer's")]
+    fn served(&self) -> MutexGuard<'_, Served<M>> {
+        self.served.lock()
+    }
+
+    fn learn_who_waits(&self) {
+        let mut served = None;
         for waiting in self.incoming.try_iter() {
-            self.served.expect(waiting);
+            served.get_or_insert_with(|| self.served()).expect(waiting);
         }
     }
 
@@ -93,7 +102,8 @@ impl<M: StateMachine> MachineSink<M> {
         let begun = shared.step(|rules, now| rules.begin_snapshot(applied, why, now));
         // A peer that has stopped takes no snapshots; the applier is about to see it too.
         let Ok(Some(meta)) = begun else { return };
-        match taken_from(&mut self.served.machine) {
+        let taken = taken_from(&mut self.served().machine);
+        match taken {
             Taken::Small(content) => self.write_here(meta, &content, shared, why),
             Taken::Large(state) => {
                 shared.have_done(Job::Write(FrozenState { meta, why, state }));

@@ -92,6 +92,8 @@ mod planted {
         BelievesAnyVouch,
         /// One peer's vouch serves a read in a cluster of any size.
         OneVouchIsAMajority,
+        /// A peer that passed a read on serves it from a state that lags behind.
+        LetsAnyVoucherServe,
         /// An `AppendEntries` of an older term puts off the election.
         StaleAppendResetsTimer,
         /// A refused vote puts off the election.

@@ -45,6 +45,8 @@ const WAITS_TOGETHER_MAX: Duration = Duration::from_micros(50);
 /// Owns the state machine, and knows who waits for what.
 pub(crate) struct Served<M: StateMachine> {
     pub(crate) machine: M,
+    /// Whether an entry is just being applied, or would be if that had not panicked.
+    is_changing: bool,
     /// Oldest first: a leader appends in order. Of several, the id of the first who still waits.
     submits: VecDeque<(EntryId, SubmitDone<M>)>,
     /// Of either kind, oldest first.
@@ -57,6 +59,7 @@ impl<M: StateMachine> Served<M> {
     pub(crate) fn new(machine: M) -> Self {
         Self {
             machine,
+            is_changing: false,
             submits: VecDeque::new(),
             reads_by_round: VecDeque::new(),
             proved_reads: VecDeque::new(),
@@ -79,10 +82,17 @@ impl<M: StateMachine> Served<M> {
     /// together.
     pub(crate) fn apply_all(&mut self, entries: &[Entry]) {
         let mut together = Together::new();
+        self.is_changing = true;
         for entry in entries {
             self.apply(entry, &mut together);
             together.wake_after(WAITS_TOGETHER_MAX);
         }
+        self.is_changing = false;
+    }
+
+    /// The state, unless it was left half changed.
+    pub(crate) fn look(&self) -> Option<&M> {
+        (!self.is_changing).then_some(&self.machine)
     }
 
     fn apply(&mut self, entry: &Entry, together: &mut Together) {
@@ -107,9 +117,11 @@ impl<M: StateMachine> Served<M> {
     /// Replaces the state by a leader's snapshot.
     pub(crate) fn restore(&mut self, snapshot: &Snapshot) {
         let last_included = snapshot.meta.last_included;
+        self.is_changing = true;
         if let Err(error) = self.machine.restore_from(snapshot) {
             panic!("the snapshot at {last_included} cannot be restored: {error}");
         }
+        self.is_changing = false;
         // Whether the entries they wait for are among those it covers cannot be told.
         while let Some(id) = self.next_submit().filter(|id| id.index <= last_included.index) {
             self.answer_next(Err(SubmitError::Unknown { id }));

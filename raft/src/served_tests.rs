@@ -173,3 +173,20 @@ fn whoever_waits_for_several_hears_of_those_that_a_snapshot_covers_and_waits_for
     served.apply_all(&last);
     assert_eq!(told.iter().collect::<Vec<_>>(), [(14, Ok(()))]);
 }
+
+#[test]
+fn nobody_looks_at_what_a_panic_left_half_changed() {
+    let (hang_up, awake) = channel::<()>();
+    let mut served = Served::new(Watching { awake, seen: Vec::new() });
+    served.apply_all(&entries(&[Slow { before: 0, watches: 0 }]));
+    assert_eq!(served.look().map(|machine| machine.seen.len()), Some(1));
+    drop(hang_up);
+    let garbage = Entry {
+        data: Vec::from([0xff; 3]).into(),
+        ..entries(&[Slow { before: 0, watches: 0 }])[0].clone()
+    };
+    let applied =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| served.apply_all(&[garbage])));
+    assert!(applied.is_err(), "it can be decoded");
+    assert!(served.look().is_none());
+}

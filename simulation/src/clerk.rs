@@ -5,15 +5,16 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{self, AtomicBool};
 use std::time::{Duration, Instant};
 
 use oarlock_kvserver::{Answer, Answers, ClientId, KvReply, Op, Refused, Request};
 use oarlock_linearizability::{Action, Operation};
-use oarlock_raft::{Index, PeerId, Vouch};
+use oarlock_raft::{Index, PeerId, ReadBy};
 
 use crate::invariant::Invariant;
 use crate::mistake::Mistake;
-use crate::schedule::Event;
+use crate::schedule::{Event, PassedOn};
 use crate::world::World;
 
 /// How long a clerk waits for one node.
@@ -163,7 +164,7 @@ impl World {
             let request = Rc::clone(&request);
             let asked = match via {
                 Some(via) => Event::AskedToPassOn { via, node, op: number, attempt, request },
-                None => Event::Asked { node, op: number, attempt, request, vouch: None },
+                None => Event::Asked { node, op: number, attempt, request, by: None },
             };
             self.after(delay, asked);
         }
@@ -186,9 +187,9 @@ impl World {
     /// A node that runs passes a read on, and vouches for whomever it goes to; which need not be
     /// whom it takes for the leader.
     pub(crate) fn pass_on(&mut self, via: PeerId, mut asked: Event) {
-        let term = self.running(via).peer.current_term();
-        if let Event::Asked { vouch, .. } = &mut asked {
-            *vouch = Some(Vouch { peer: via, term });
+        let (vouch, life) = (self.running(via).peer.vouch(), self.nodes[&via].life);
+        if let Event::Asked { by, .. } = &mut asked {
+            *by = Some(PassedOn { vouch, life });
         }
         let delay = self.delay();
         self.after(delay, asked);
@@ -200,14 +201,14 @@ impl World {
         node: PeerId,
         number: u64,
         attempt: u32,
-        request: &Rc<Request>,
-        vouch: Option<Vouch>,
+        asked: &Rc<Request>,
+        by: Option<PassedOn>,
     ) {
-        let request = Request::clone(request);
+        let request = Request::clone(asked);
         let now = self.time_at(node);
         let said = Arc::clone(&self.said);
         let anybody_reads = self.mistake == Some(Mistake::ReadsFromAnybody);
-        let mut leased = false;
+        let (mut leased, left) = (false, Arc::new(AtomicBool::new(false)));
         let peer = &mut self.running(node).peer;
         if matches!(request.ops[..], [Op::Get { .. }]) {
             if anybody_reads {
@@ -216,9 +217,13 @@ impl World {
                 said.lock().push((node, number, attempt, KvReply::Answers(answers)));
             } else {
                 leased = peer.lease_holds(now);
-                peer.read_with(vouch, now, move |store| {
+                let is_left = Arc::clone(&left);
+                peer.read_with(by.map(|by| by.vouch), now, move |store| {
                     let reply = match store {
-                        Ok(store) => KvReply::Answers(store.read(&request.ops)),
+                        Ok(ReadBy::Us(store)) => KvReply::Answers(store.read(&request.ops)),
+                        Ok(ReadBy::Voucher) => {
+                            return is_left.store(true, atomic::Ordering::Relaxed);
+                        }
                         Err(error) => error.into(),
                     };
                     said.lock().push((node, number, attempt, reply));
@@ -232,6 +237,36 @@ impl World {
         }
         self.counts.leased_reads += u64::from(leased);
         self.after_step(node);
+        if let Some(PassedOn { vouch, life }) = by.filter(|_| left.load(atomic::Ordering::Relaxed))
+        {
+            for _ in 0..self.copies() {
+                let (via, request) = (vouch.peer, Rc::clone(asked));
+                let left = Event::LeftToVoucher { via, life, op: number, attempt, request };
+                let delay = self.delay();
+                self.after(delay, left);
+            }
+        }
+    }
+
+    /// A node that passed a read on, and still runs, is told to serve it.
+    pub(crate) fn voucher_reads(
+        &mut self,
+        via: PeerId,
+        number: u64,
+        attempt: u32,
+        request: &Rc<Request>,
+    ) {
+        let request = Request::clone(request);
+        let (now, said) = (self.time_at(via), Arc::clone(&self.said));
+        self.running(via).peer.look_with(now, move |store| {
+            let reply = match store {
+                Ok(store) => KvReply::Answers(store.read(&request.ops)),
+                Err(error) => error.into(),
+            };
+            said.lock().push((via, number, attempt, reply));
+        });
+        self.counts.left_reads += 1;
+        self.after_step(via);
     }
 
     /// A node's reply arrives.
@@ -257,6 +292,7 @@ impl World {
             KvReply::Superseded
             | KvReply::Busy
             | KvReply::NoSpace
+            | KvReply::ReadThere
             | KvReply::Unknown { .. }
             | KvReply::Stopped { .. }
                 if is_latest =>

@@ -36,6 +36,8 @@ pub struct Counts {
     pub requests: u64,
     /// Reads that came to a leader whose lease held.
     pub leased_reads: u64,
+    /// Reads that a leader left to the node that had passed them on.
+    pub left_reads: u64,
     /// Writes acknowledged to a clerk.
     pub writes: u64,
     /// Requests that were in the log more than once.
@@ -83,6 +85,7 @@ impl Counts {
         self.published += other.published;
         self.requests += other.requests;
         self.leased_reads += other.leased_reads;
+        self.left_reads += other.left_reads;
         self.writes += other.writes;
         self.duplicates += other.duplicates;
         self.commits += other.commits;
@@ -122,8 +125,9 @@ impl fmt::Display for Counts {
         )?;
         writeln!(
             f,
-            "{} requests, {} reads by lease, {} writes acknowledged, {} requests twice in the log",
-            self.requests, self.leased_reads, self.writes, self.duplicates
+            "{} requests, {} reads by lease, {} left to who passed them on, {} writes acknowledged, \
+             {} requests twice in the log",
+            self.requests, self.leased_reads, self.left_reads, self.writes, self.duplicates
         )?;
         writeln!(
             f,

@@ -34,6 +34,7 @@ const STAND_FOR: &[(&str, &str)] = &[
     ("ReadsBeforeOwnCommit", "etcd#7331, tikv#6340, redisraft#18"),
     ("BelievesAnyVouch", "dissertation, 6.4: who answers must be in the leader's term"),
     ("OneVouchIsAMajority", "dissertation, 6.4: a majority must answer"),
+    ("LetsAnyVoucherServe", "dissertation, 6.4: who serves a read has applied its index"),
     ("StaleAppendResetsTimer", "section 5.2"),
     ("RefusedVoteResetsTimer", "section 5.2"),
     ("SameTimeouts", "section 9.3: votes split for ever"),

@@ -10,6 +10,14 @@ use oarlock_raft::{Change, PeerId, Vouch};
 
 use crate::administrator::Answer;
 
+/// Who passed a request on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PassedOn {
+    pub(crate) vouch: Vouch,
+    /// The life it did so in; another knows nothing of it.
+    pub(crate) life: u64,
+}
+
 /// Something that happens to the world.
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
@@ -33,9 +41,11 @@ pub(crate) enum Event {
     /// A clerk thinks of something to ask.
     ClerkActs { clerk: usize },
     /// A clerk's request arrives at a node.
-    Asked { node: PeerId, op: u64, attempt: u32, request: Rc<KvRequest>, vouch: Option<Vouch> },
+    Asked { node: PeerId, op: u64, attempt: u32, request: Rc<KvRequest>, by: Option<PassedOn> },
     /// A clerk's request arrives at `via`, which passes it on to a node.
     AskedToPassOn { via: PeerId, node: PeerId, op: u64, attempt: u32, request: Rc<KvRequest> },
+    /// A leader leaves a read to the node that passed it on, and its word arrives there.
+    LeftToVoucher { via: PeerId, life: u64, op: u64, attempt: u32, request: Rc<KvRequest> },
     /// A node's reply arrives at a clerk.
     Answered { node: PeerId, op: u64, attempt: u32, reply: KvReply },
     /// A clerk has waited long enough.

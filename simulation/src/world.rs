@@ -165,14 +165,19 @@ impl World {
             }
             Event::Written { .. } | Event::Timer { .. } | Event::StateWritten { .. } => {}
             Event::ClerkActs { clerk } => self.clerk_acts(clerk),
-            Event::Asked { node, op, attempt, request, vouch } => {
+            Event::Asked { node, op, attempt, request, by } => {
                 if self.nodes[&node].running.is_some() {
-                    self.node_is_asked(node, op, attempt, &request, vouch);
+                    self.node_is_asked(node, op, attempt, &request, by);
                 }
             }
             Event::AskedToPassOn { via, node, op, attempt, request } => {
                 if self.nodes[&via].running.is_some() {
-                    self.pass_on(via, Event::Asked { node, op, attempt, request, vouch: None });
+                    self.pass_on(via, Event::Asked { node, op, attempt, request, by: None });
+                }
+            }
+            Event::LeftToVoucher { via, life, op, attempt, request } => {
+                if self.is_alive(via, life) {
+                    self.voucher_reads(via, op, attempt, &request);
                 }
             }
             Event::Answered { node, op, attempt, reply } => {
@@ -204,6 +209,7 @@ impl World {
             Event::Written { node, life }
             | Event::Timer { node, life }
             | Event::StateWritten { node, life }
+            | Event::LeftToVoucher { via: node, life, .. }
                 if self.is_alive(node, life) =>
             {
                 Some(node)

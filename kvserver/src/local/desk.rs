@@ -12,11 +12,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use oarlock_raft::PeerId;
 use parking_lot::{Condvar, Mutex};
 
-use super::pursuit::{Leader, Pursuit};
+use super::pursuit::Pursuit;
 use crate::error::ExecuteError;
+use crate::node::Standing;
 use crate::request::{KvCall, KvReply};
 
 /// The most requests at a time. Whoever comes with one more is told to try again.
@@ -64,7 +64,6 @@ pub(super) enum Admitted {
 
 /// All requests that have not ended.
 pub(crate) struct Desk {
-    me: PeerId,
     /// Taken before that of the numbering, where both are.
     state: Mutex<State>,
     /// Predicate: there is news, or a moment to wake at that is earlier than `wakes_at`, or the desk
@@ -91,9 +90,9 @@ struct State {
 }
 
 impl Desk {
-    pub(super) fn new(me: PeerId) -> Self {
+    pub(super) fn new() -> Self {
         let (state, changed) = (Mutex::default(), Condvar::new());
-        Self { me, state, changed, leaders: AtomicU64::new(0) }
+        Self { state, changed, leaders: AtomicU64::new(0) }
     }
 
     /// How often the leader has changed: to be known before looking who it is.
@@ -108,7 +107,7 @@ impl Desk {
         &self,
         mut pursuit: Pursuit,
         timeout: Duration,
-        ask: Option<(Leader, u64)>,
+        ask: Option<(Standing, u64)>,
     ) -> Admitted {
         let mut state = self.state.lock();
         if state.stopped || state.closing {
@@ -126,7 +125,7 @@ impl Desk {
         let deadline = Instant::now() + timeout;
         pursuit.deadline = deadline;
         match ask {
-            Some((leader, _)) => pursuit.count_attempt(leader, self.me),
+            Some((standing, _)) => pursuit.count_attempt(standing),
             None if pursuit.is_numbered() => state.news.push_back(News::NotSent(id)),
             None => {
                 state.unnumbered.push_back(id);

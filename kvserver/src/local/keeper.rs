@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::desk::{Admitted, Desk, Id, News, Work};
-use super::pursuit::{Leader, Pursuit, Step};
+use super::pursuit::{Pursuit, Step};
 use crate::error::ExecuteError;
-use crate::node::{Node, Route};
+use crate::node::{Node, Route, Standing};
 use crate::numbering::Numbering;
-use crate::request::KvCall;
+use crate::request::{KvCall, KvReply};
 use crate::watch::Watch;
 
 /// A member that has not answered for this long is called silent.
@@ -26,7 +26,7 @@ pub(super) struct Keeper {
 
 impl Keeper {
     pub(super) fn new(node: Arc<Node>, watch: Arc<Watch>, request_timeout: Duration) -> Self {
-        let (desk, numbering) = (Arc::new(Desk::new(node.me)), Arc::new(Numbering::new()));
+        let (desk, numbering) = (Arc::new(Desk::new()), Arc::new(Numbering::new()));
         Self { node, watch, desk, numbering, request_timeout }
     }
 
@@ -35,7 +35,7 @@ impl Keeper {
         let is_numbered = pursuit.take_number(&self.numbering);
         loop {
             let leaders = self.desk.leaders();
-            let leader = self.node.leader();
+            let leader = self.node.standing();
             let route = self.node.route_to(leader.1);
             let can_be_sent = is_numbered && !matches!(route, Route::Nowhere);
             let ask = can_be_sent.then_some((leader, leaders));
@@ -96,7 +96,7 @@ impl Keeper {
     /// attempt may still be answered: then it tries again, if no news comes before.
     fn attempt(&self, id: Id) {
         loop {
-            let leader = self.node.leader();
+            let leader = self.node.standing();
             let route = self.node.route_to(leader.1);
             if !matches!(route, Route::Nowhere) {
                 return self.attempt_at(id, leader, route);
@@ -111,11 +111,11 @@ impl Keeper {
         }
     }
 
-    fn attempt_at(&self, id: Id, leader: Leader, route: Route) {
+    fn attempt_at(&self, id: Id, standing: Standing, route: Route) {
         let call = self.desk.with(id, |pursuit| {
             // Those that wait for a number are sent when they have one.
             pursuit.is_numbered().then(|| {
-                pursuit.count_attempt(leader, self.node.me);
+                pursuit.count_attempt(standing);
                 Arc::clone(&pursuit.call)
             })
         });
@@ -125,14 +125,17 @@ impl Keeper {
     }
 
     fn send(&self, id: Id, call: Arc<KvCall>, route: Route) {
-        let desk = Arc::clone(&self.desk);
+        let (desk, node, asked) =
+            (Arc::clone(&self.desk), Arc::clone(&self.node), Arc::clone(&call));
+        let on_reply = move |reply| match reply {
+            Some(KvReply::ReadThere) => {
+                node.read_here(asked, move |reply| desk.on_reply(id, Some(reply)));
+            }
+            reply => desk.on_reply(id, reply),
+        };
         match route {
-            Route::Here => {
-                self.node.execute_here(call, move |reply| desk.on_reply(id, Some(reply)));
-            }
-            Route::Peer(end) => {
-                Node::execute_there(&*end, &call, move |reply| desk.on_reply(id, reply));
-            }
+            Route::Here => self.node.execute_here(call, move |reply| on_reply(Some(reply))),
+            Route::Peer(end) => Node::execute_there(&*end, &call, on_reply),
             Route::Nowhere => unreachable!("whoever sends has somebody to send to"),
         }
     }

@@ -7,9 +7,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use oarlock_raft::{EntryId, Index, PeerId, Term, Vouch};
+use oarlock_raft::{EntryId, Index, PeerId, Term};
 
 use crate::error::ExecuteError;
+use crate::node::Standing;
 use crate::numbering::{Number, Numbering};
 use crate::op::{Answers, Op};
 use crate::request::{ClientId, KvCall, KvReply};
@@ -98,12 +99,12 @@ impl Pursuit {
         true
     }
 
-    /// Notes that an attempt at `leader` is about to be made by `me`, to whom it is known since the
-    /// request came: that is what `me` vouches for.
-    pub(super) fn count_attempt(&mut self, leader: Leader, me: PeerId) {
+    /// Notes that an attempt at `leader` is about to be made by this peer, which vouches for it since
+    /// the request came.
+    pub(super) fn count_attempt(&mut self, (vouch, leader): Standing) {
         debug_assert!(self.is_numbered(), "only a numbered request can be sent twice");
-        Arc::make_mut(&mut self.call).forwarded = Some(Vouch { peer: me, term: leader.0 });
-        self.asked = leader;
+        Arc::make_mut(&mut self.call).forwarded = Some(vouch);
+        self.asked = (vouch.term, leader);
         self.sent += 1;
         self.outstanding += 1;
     }
@@ -134,7 +135,7 @@ impl Pursuit {
                 self.may_be_executed(None);
                 Step::End(self.unknown(term))
             }
-            KvReply::NotLeader { .. } | KvReply::Superseded => Step::Pause,
+            KvReply::NotLeader { .. } | KvReply::Superseded | KvReply::ReadThere => Step::Pause,
             KvReply::Unknown { id } => {
                 self.may_be_executed(Some(id));
                 Step::Pause

@@ -133,6 +133,8 @@ pub(super) fn killed(disk: DiskOf) {
             }
             let tell = told.expect();
             peer.read_with(move |_| tell());
+            let tell = told.expect();
+            peer.look_with(true, |_| (), move |_| tell());
         }
     });
     let waiter = thread::spawn({

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Due, Reach, Rules, Written};
+use super::{Begun, Due, Reach, ReadId, Rules, Written};
 use crate::message::RequestVoteReply;
 use crate::types::PeerId;
 
@@ -26,5 +26,14 @@ pub(super) fn write(rules: &mut Rules, now: Instant) {
     while let Due::Now(work) = rules.writes_due(now) {
         let written = Written { reach: Reach::All, snapshot: None, has_room: true };
         rules.on_written(work.through, written, now);
+    }
+}
+
+/// A read that was begun, and waits here.
+#[track_caller]
+pub(super) fn waiting(begun: Option<Begun>) -> ReadId {
+    match begun {
+        Some(Begun::Waits(id)) => id,
+        other => panic!("{other:?}"),
     }
 }

@@ -12,7 +12,7 @@ use crate::message::{
     TimeoutNowArgs,
 };
 use crate::options::LeaseReads;
-use crate::rules::elected::{elect, write};
+use crate::rules::elected::{elect, waiting, write};
 use crate::rules::{Due, Proof, Send, SentAppend};
 use crate::types::{EntryId, PeerId};
 
@@ -70,7 +70,7 @@ fn leased(voters: u64) -> (Rules, Instant) {
 }
 
 fn proof_at(rules: &mut Rules, now: Instant) -> Proof {
-    rules.begin_read(None, now).expect("it leads").proof
+    waiting(rules.begin_read(None, now)).proof
 }
 
 fn heartbeat(term: Term) -> AppendEntriesArgs {
@@ -97,7 +97,7 @@ fn a_read_by_lease_waits_for_nobody_until_the_lease_runs_out() {
     let (mut rules, left) = leased(3);
     rules.take_wake();
     let last = left + LAST_OF_LEASE;
-    let read = rules.begin_read(None, last).unwrap();
+    let read = waiting(rules.begin_read(None, last));
     assert_eq!((read.proof, rules.take_ready_reads()), (Proof::AtHand, Some(read)));
     let wake = rules.take_wake();
     assert!(wake.committed && !wake.entries_to_send, "the applier alone has something to do");

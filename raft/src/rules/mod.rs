@@ -47,7 +47,7 @@ pub(crate) use election::VoteRound;
 pub(crate) use own_snapshot::Why;
 pub(crate) use progress::Progress;
 pub use read::Vouch;
-pub(crate) use read::{Proof, ReadId};
+pub(crate) use read::{Begun, Proof, ReadId};
 pub(crate) use replication::{Send, SentAppend};
 pub(crate) use snapshot::SentPiece;
 pub(crate) use space::{Reach, Refusal, Written};

@@ -5,6 +5,9 @@
 //! leaves. Or, if another peer passed the read on, what that peer said of itself when it did: its
 //! [`Vouch`]. In a cluster of three the two are a majority, and such a read waits for nobody. Or, if
 //! the options say so, its lease ([`lease`](super::lease)): then no read waits while that holds.
+//!
+//! All that a leader says to a read is an index. So where a read waits for nobody, and the peer that
+//! passed it on had applied as much by then, that peer serves it from its own state.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -15,9 +18,10 @@ use super::{Role, Rules};
 use crate::mistake;
 use crate::types::{Index, PeerId, Term};
 
-/// What a peer says of itself when it passes a read on to the leader: in which term it is.
+/// What a peer says of itself when it passes a read on to the leader: in which term it is, and how
+/// much it has applied.
 ///
-/// That proves as much as an answer to a message of a round: a peer that was in the leader's term
+/// The term proves as much as an answer to a message of a round: a peer that was in the leader's term
 /// after the read began has helped no later leader into office before. So it must be made after the
 /// read came, not kept from earlier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +30,9 @@ pub struct Vouch {
     pub peer: PeerId,
     /// Its current term.
     pub term: Term,
+    /// Everything up to this index is in its state, where it would serve the read itself; 0 if it
+    /// would not.
+    pub applied: Index,
 }
 
 /// What proves that the leader of a read still led after it began.
@@ -35,6 +42,15 @@ pub(crate) enum Proof {
     Round,
     /// A vouch, or a lease: it was there when the read began.
     AtHand,
+}
+
+/// What became of a read that a leader was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Begun {
+    /// It waits here.
+    Waits(ReadId),
+    /// Whoever vouched for this peer may serve it.
+    ByVoucher,
 }
 
 /// A read at this peer: how it is proved, and its number among those of its kind, which grows by one
@@ -124,7 +140,7 @@ impl Reads {
 
 impl Rules {
     /// Begins a read, if this peer leads. Whoever passed it on may have vouched for this peer.
-    pub(crate) fn begin_read(&mut self, vouch: Option<Vouch>, now: Instant) -> Option<ReadId> {
+    pub(crate) fn begin_read(&mut self, vouch: Option<Vouch>, now: Instant) -> Option<Begun> {
         if !self.is_leader() {
             return None;
         }
@@ -133,9 +149,12 @@ impl Rules {
         let is_proved =
             vouch.is_some_and(|vouch| self.is_proof(vouch)) || (known && self.lease_holds(now));
         if is_proved {
+            if known && vouch.is_some_and(|vouch| self.has_applied_enough(vouch)) {
+                return Some(Begun::ByVoucher);
+            }
             let number = self.reads.proved.push(0, index);
             self.wake.committed |= index.is_some_and(|index| index <= self.last_applied);
-            return Some(ReadId { proof: Proof::AtHand, number });
+            return Some(Begun::Waits(ReadId { proof: Proof::AtHand, number }));
         }
         if self.reads.started || self.reads.latest_round == self.reads.confirmed_round {
             self.reads.latest_round += 1;
@@ -146,7 +165,26 @@ impl Rules {
         let number = self.reads.by_round.push(self.reads.latest_round, index);
         self.wake.committed |= mistake!(ReadsWithoutRound);
         self.confirm_reads();
-        Some(ReadId { proof: Proof::Round, number })
+        Some(Begun::Waits(ReadId { proof: Proof::Round, number }))
+    }
+
+    /// Begins a look at what this peer has applied, whatever that is: it waits for nothing but the
+    /// applier.
+    pub(crate) fn begin_look(&mut self) -> ReadId {
+        let number = self.reads.proved.push(0, Some(0));
+        self.wake.committed = true;
+        ReadId { proof: Proof::AtHand, number }
+    }
+
+    /// What this peer vouches for now.
+    pub(crate) fn vouch(&self) -> Vouch {
+        Vouch { peer: self.me, term: self.current_term, applied: self.last_applied }
+    }
+
+    /// Whether the state of the peer that vouches has everything that a read which begins now must
+    /// see.
+    fn has_applied_enough(&self, vouch: Vouch) -> bool {
+        vouch.applied >= self.commit_index || (vouch.applied > 0 && mistake!(LetsAnyVoucherServe))
     }
 
     /// Whether `vouch` proves that nobody else can have led before it was made: it is of our term,
@@ -221,10 +259,15 @@ mod tests {
     use crate::configuration::Configuration;
     use crate::message::{AppendEntriesReply, AppendOutcome};
     use crate::options::Options;
-    use crate::rules::elected::{elect, write};
+    use crate::rules::elected::{elect, waiting, write};
     use crate::rules::{Due, Send};
 
     const OTHER: PeerId = PeerId(1);
+
+    /// Of a peer that serves no reads itself.
+    fn vouch_of(peer: PeerId, term: Term) -> Vouch {
+        Vouch { peer, term, applied: 0 }
+    }
 
     /// The leader of term 1 among so many voters, with nothing committed yet.
     fn leader_of(voters: u64) -> (Rules, Instant) {
@@ -254,15 +297,15 @@ mod tests {
     #[test]
     fn in_a_cluster_of_three_whoever_passes_a_read_on_proves_that_it_may_be_served() {
         let (mut rules, now) = leader_of(3);
-        let vouch = Some(Vouch { peer: OTHER, term: 1 });
-        let early = rules.begin_read(vouch, now).unwrap();
+        let vouch = Some(vouch_of(OTHER, 1));
+        let early = waiting(rules.begin_read(vouch, now));
         assert_eq!((early.proof, rules.take_ready_reads()), (Proof::AtHand, None));
         commit(&mut rules, now);
         assert_eq!(rules.take_ready_reads(), Some(early), "something of its term is committed");
         // One that needs a round does not keep others waiting.
-        let slow = rules.begin_read(None, now).unwrap();
+        let slow = waiting(rules.begin_read(None, now));
         assert_eq!((slow.proof, rules.take_ready_reads()), (Proof::Round, None));
-        let quick = rules.begin_read(vouch, now).unwrap();
+        let quick = waiting(rules.begin_read(vouch, now));
         assert_eq!(rules.take_ready_reads(), Some(quick));
         assert!(rules.take_wake().committed, "the applier sleeps on");
     }
@@ -272,7 +315,7 @@ mod tests {
         let (mut rules, now) = leader_of(3);
         commit(&mut rules, now);
         for (peer, term) in [(OTHER, 0), (OTHER, 2), (PeerId(9), 1), (PeerId(0), 1)] {
-            let read = rules.begin_read(Some(Vouch { peer, term }), now).unwrap();
+            let read = waiting(rules.begin_read(Some(vouch_of(peer, term)), now));
             assert_eq!(read.proof, Proof::Round, "S{peer} in term {term}");
         }
         assert_eq!(rules.take_ready_reads(), None);
@@ -281,18 +324,49 @@ mod tests {
     #[test]
     fn in_a_cluster_of_five_two_are_no_majority() {
         let (mut rules, now) = leader_of(5);
-        let vouch = Some(Vouch { peer: OTHER, term: 1 });
-        assert_eq!(rules.begin_read(vouch, now).unwrap().proof, Proof::Round);
+        let read = waiting(rules.begin_read(Some(vouch_of(OTHER, 1)), now));
+        assert_eq!(read.proof, Proof::Round);
+    }
+
+    #[test]
+    fn who_vouches_and_has_applied_enough_serves_the_read() {
+        let (mut rules, now) = leader_of(3);
+        let vouch = |term, applied| Some(Vouch { peer: OTHER, term, applied });
+        waiting(rules.begin_read(vouch(1, 9), now));
+        commit(&mut rules, now);
+        let committed = rules.commit_index;
+        assert!(committed > 0, "and before, nothing was of its term");
+        let left = Some(Begun::ByVoucher);
+        assert_eq!(rules.begin_read(vouch(1, committed), now), left);
+        assert_eq!(rules.begin_read(vouch(1, committed + 1), now), left, "it will be committed");
+        assert_eq!(waiting(rules.begin_read(vouch(1, committed - 1), now)).proof, Proof::AtHand);
+        // Whatever it has applied, somebody else may lead by now.
+        assert_eq!(waiting(rules.begin_read(vouch(2, committed), now)).proof, Proof::Round);
+        assert_eq!(waiting(rules.begin_read(vouch(0, committed), now)).proof, Proof::Round);
+        let (mut rules, now) = leader_of(5);
+        assert_eq!(waiting(rules.begin_read(vouch(1, 9), now)).proof, Proof::Round);
+    }
+
+    #[test]
+    fn a_peer_looks_at_what_it_has_applied_whoever_leads() {
+        let (mut rules, now) = leader_of(3);
+        commit(&mut rules, now);
+        rules.follow(2, OTHER, now);
+        assert!(rules.begin_read(None, now).is_none());
+        let _ = rules.take_wake();
+        let look = rules.begin_look();
+        assert!(rules.take_wake().committed, "the applier sleeps on");
+        assert_eq!((rules.take_failed_reads(), rules.take_ready_reads()), (None, Some(look)));
     }
 
     #[test]
     fn reads_of_either_kind_are_lost_with_the_leadership() {
         let (mut rules, now) = leader_of(3);
-        let by_round = rules.begin_read(None, now);
-        let vouched = rules.begin_read(Some(Vouch { peer: OTHER, term: 1 }), now);
+        let by_round = waiting(rules.begin_read(None, now));
+        let vouched = waiting(rules.begin_read(Some(vouch_of(OTHER, 1)), now));
         rules.follow(2, OTHER, now);
         let lost = [rules.take_failed_reads(), rules.take_failed_reads()];
-        assert_eq!(lost, [by_round, vouched]);
+        assert_eq!(lost, [Some(by_round), Some(vouched)]);
         assert_eq!((rules.take_failed_reads(), rules.take_ready_reads()), (None, None));
     }
 }

@@ -22,11 +22,12 @@ pub use message::{Asked, Outcome, Reply, Request, Said};
 use crate::change::{Change, ChangeError, ChangeState};
 use crate::configuration::Configuration;
 use crate::error::{OpenError, ReadError, Stopped, SubmitError};
+use crate::machine::ReadBy;
 use crate::machine::submitting::start;
 use crate::message::RequestVoteArgs;
 use crate::mutation::{AfterDurable, WriteWork};
 use crate::options::Options;
-use crate::rules::{Reach, Rules, SentAppend, SentPiece, Vouch};
+use crate::rules::{Begun, Reach, Rules, SentAppend, SentPiece, Vouch};
 use crate::served::{Served, SubmitDone, Waiting};
 use crate::state_machine::StateMachine;
 use crate::threads::log_writer::LogWriter;
@@ -288,13 +289,33 @@ impl<M: StateMachine> Peer<M> {
         &mut self,
         vouch: Option<Vouch>,
         now: Instant,
-        done: impl FnOnce(Result<&M, ReadError>) + Send + 'static,
+        done: impl FnOnce(Result<ReadBy<'_, M>, ReadError>) + Send + 'static,
     ) {
         match self.rules.begin_read(vouch, now) {
-            Some(id) => self.served.expect(Waiting::Read(id, Box::new(done))),
+            Some(Begun::Waits(id)) => {
+                let done = move |state: Result<&M, ReadError>| done(state.map(ReadBy::Us));
+                self.served.expect(Waiting::Read(id, Box::new(done)));
+            }
+            Some(Begun::ByVoucher) => done(Ok(ReadBy::Voucher)),
             None => done(Err(ReadError::NotLeader { leader: self.rules.leader() })),
         }
         self.settle(now);
+    }
+
+    /// As [`crate::Replicated::look_with`] for what is not brief.
+    pub fn look_with(
+        &mut self,
+        now: Instant,
+        done: impl FnOnce(Result<&M, ReadError>) + Send + 'static,
+    ) {
+        let id = self.rules.begin_look();
+        self.served.expect(Waiting::Read(id, Box::new(done)));
+        self.settle(now);
+    }
+
+    /// As [`crate::Replicated::vouch`].
+    pub fn vouch(&self) -> Vouch {
+        self.rules.vouch()
     }
 
     /// As [`crate::Raft::pursue_change`].

@@ -1,5 +1,5 @@
 //! The applier: gives what is committed to the service, in order, exactly once. It may block there
-//! as long as it likes; it holds nothing while it does.
+//! as long as it likes; it holds nothing meanwhile that anybody waits for.
 
 use std::sync::Arc;
 use std::time::Duration;

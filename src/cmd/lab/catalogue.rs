@@ -119,6 +119,11 @@ pub(crate) const CATALOGUE: &[Planted] = &[
         tests: &[],
     },
     Planted {
+        name: "LetsAnyVoucherServe",
+        what: "a peer that passed a read on serves it from a state that lags behind",
+        tests: &[],
+    },
+    Planted {
         name: "StaleAppendResetsTimer",
         what: "an `AppendEntries` of an older term puts off the election",
         tests: &["re_election_2a"],

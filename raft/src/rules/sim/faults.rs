@@ -5,6 +5,7 @@ use std::time::Duration;
 use oarlock_storage::MemoryRoom;
 
 use super::world::{Event, World};
+use crate::rules::Begun;
 
 impl World {
     pub(super) fn propose(&mut self) {
@@ -21,7 +22,7 @@ impl World {
             let now = self.now;
             let running = self.running(id);
             let started = running.rules.start(payload.into(), now).is_some();
-            if let Some(read) = running.rules.begin_read(None, now) {
+            if let Some(Begun::Waits(read)) = running.rules.begin_read(None, now) {
                 running.reads.insert(read.number, committed);
             }
             self.proposals += u64::from(started);

@@ -1,0 +1,143 @@
+//! Looking at the state of a replicated state machine: linearizably, at whichever peer has applied what
+//! that takes, or as this peer has it.
+
+use std::time::Instant;
+
+use oarlock_rpc::promise;
+
+use super::{Replicated, deadline_in};
+use crate::error::ReadError;
+use crate::rules::{Begun, Vouch};
+use crate::served::{ReadDone, Waiting};
+use crate::state_machine::StateMachine;
+use crate::types::PeerId;
+
+/// Who serves a read that another peer passed on.
+#[derive(Debug)]
+pub enum ReadBy<'a, M> {
+    /// This peer, from its state.
+    Us(&'a M),
+    /// The peer that vouched: everything the read must see was in its state already. It calls
+    /// [`Replicated::look_with`].
+    Voucher,
+}
+
+impl<M: StateMachine> Replicated<M> {
+    /// Looks at the state, linearizably: `f` sees every command that was answered anywhere before
+    /// the call, and runs on the thread that applies, so it should be short, and must not
+    /// wait for other threads. Waits no longer than the options' time-out.
+    pub fn read<R: Send + 'static>(
+        &self,
+        f: impl FnOnce(&M) -> R + Send + 'static,
+    ) -> Result<R, ReadError> {
+        self.read_until(f, deadline_in(self.timeout))
+    }
+
+    /// [`read`](Self::read), until `deadline`.
+    pub fn read_until<R: Send + 'static>(
+        &self,
+        f: impl FnOnce(&M) -> R + Send + 'static,
+        deadline: Instant,
+    ) -> Result<R, ReadError> {
+        let (promise, result) = promise();
+        self.read_with(move |machine| promise.keep(machine.map(f)));
+        match result.wait_until(deadline) {
+            Ok(Some(result)) => result,
+            Ok(None) => Err(self.why_stopped().into()),
+            Err(_) => Err(ReadError::TimedOut),
+        }
+    }
+
+    /// [`read`](Self::read) without waiting: `done` gets the state, exactly once, on the thread
+    /// that applies (or an error, perhaps on this one). It must not wait.
+    pub fn read_with(&self, done: impl FnOnce(Result<&M, ReadError>) + Send + 'static) {
+        self.begin_read(None, |read| match read {
+            Ok(ReadBy::Us(machine)) => done(Ok(machine)),
+            Ok(ReadBy::Voucher) => unreachable!("nobody vouched"),
+            Err(error) => done(Err(error)),
+        });
+    }
+
+    /// [`read_with`](Self::read_with) for a read that another peer passed on to this one, with what
+    /// [`vouch`](Self::vouch) said there after the read came: that may spare a round of messages, or
+    /// find that the other peer may serve the read itself. A vouch that is older than the read may
+    /// make it stale.
+    pub fn read_vouched_with(
+        &self,
+        vouch: Vouch,
+        done: impl FnOnce(Result<ReadBy<'_, M>, ReadError>) + Send + 'static,
+    ) {
+        self.begin_read(Some(vouch), done);
+    }
+
+    fn begin_read(
+        &self,
+        vouch: Option<Vouch>,
+        done: impl FnOnce(Result<ReadBy<'_, M>, ReadError>) + Send + 'static,
+    ) {
+        let mut done = Some(done);
+        let begun = self.raft.shared().step(|rules, now| match rules.begin_read(vouch, now) {
+            Some(Begun::Waits(id)) => {
+                let done = done.take().expect("nobody took it before");
+                let done = move |state: Result<&M, ReadError>| done(state.map(ReadBy::Us));
+                self.expect(Waiting::Read(id, Box::new(done)));
+                Ok(())
+            }
+            Some(Begun::ByVoucher) => Ok(()),
+            None => Err(ReadError::NotLeader { leader: rules.leader() }),
+        });
+        let result = match begun {
+            Ok(Ok(())) => Ok(ReadBy::Voucher),
+            Ok(Err(error)) => Err(error),
+            Err(stopped) => Err(stopped.into()),
+        };
+        // Otherwise it waits.
+        if let Some(done) = done {
+            done(result);
+        }
+    }
+
+    /// Looks at what this peer has applied, whatever others have done since: by itself no linearizable
+    /// read, but right behind [`ReadBy::Voucher`]. `done` gets what `f` found, exactly once (or an error,
+    /// perhaps only since this peer leads no longer). Neither must wait. If `f` is brief, both run on this
+    /// thread, unless something is being applied; else on the one that applies.
+    pub fn look_with<R>(
+        &self,
+        is_brief: bool,
+        f: impl FnOnce(&M) -> R + Send + 'static,
+        done: impl FnOnce(Result<R, ReadError>) + Send + 'static,
+    ) {
+        let mut f = Some(f);
+        // The applier is not to wait for more than this, nor for whoever `done` calls.
+        let found = if is_brief { self.look_here(&mut f) } else { None };
+        if let Some(found) = found {
+            return done(Ok(found));
+        }
+        let f = f.expect("it has not looked");
+        let mut done: Option<ReadDone<M>> = Some(Box::new(move |state| done(state.map(f))));
+        let begun = self.raft.shared().step(|rules, _| {
+            let done = done.take().expect("nobody took it before");
+            self.expect(Waiting::Read(rules.begin_look(), done));
+        });
+        if let (Err(stopped), Some(done)) = (begun, done) {
+            done(Err(stopped.into()));
+        }
+    }
+
+    /// Looks, if nothing is being applied.
+    fn look_here<R>(&self, f: &mut Option<impl FnOnce(&M) -> R>) -> Option<R> {
+        let served = self.served.upgrade()?;
+        let served = served.try_lock()?;
+        let machine = served.look()?;
+        Some(f.take()?(machine))
+    }
+
+    /// What this peer vouches for now, to pass a read on, and who leads as far as it knows.
+    pub fn vouch(&self) -> (Vouch, Option<PeerId>) {
+        self.raft.shared().look(|rules, _| (rules.vouch(), rules.leader()))
+    }
+}
+
+#[cfg(all(test, not(feature = "interleavings")))]
+#[path = "reading_tests.rs"]
+mod tests;

@@ -1,0 +1,132 @@
+//! Who serves a read, and on which thread.
+#![expect(clippy::disallowed_methods, reason = "these tests wait in real time")]
+
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use oarlock_rpc::codec::Wire;
+use oarlock_storage::MemoryPersister;
+use serde::{Deserialize, Serialize};
+
+use super::ReadBy;
+use crate::tests::{Add, Cluster};
+use crate::{
+    EntryId, Options, PeerId, Peers, ReadError, Replicated, ReplicatedOptions, RestoreError,
+    StateMachine, Vouch,
+};
+
+const LONG: Duration = Duration::from_secs(10);
+
+/// Applies a command when it is let, and notes how many it has applied.
+struct Held {
+    begun: Sender<()>,
+    go_on: Receiver<()>,
+    applied: usize,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Step;
+
+impl Wire for Step {}
+
+impl StateMachine for Held {
+    type Command = Step;
+    type Output = usize;
+
+    fn apply(&mut self, _id: EntryId, _step: Step) -> usize {
+        self.begun.send(()).expect("the test waits");
+        let half = self.applied * 2;
+        self.applied = usize::MAX;
+        self.go_on.recv_timeout(LONG).expect("the test lets it");
+        self.applied = half / 2 + 1;
+        self.applied
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn restore(&mut self, _snapshot: &[u8]) -> Result<(), RestoreError> {
+        Ok(())
+    }
+}
+
+/// What a look finds, and the name of the thread that it is on.
+fn look(peer: &Replicated<Held>, is_brief: bool) -> Receiver<(usize, Option<String>)> {
+    let (tell, told) = unbounded();
+    let look = |state: &Held| (state.applied, thread::current().name().map(str::to_owned));
+    peer.look_with(is_brief, look, move |found| drop(tell.send(found.expect("it runs"))));
+    told
+}
+
+#[test]
+fn a_brief_look_waits_for_no_thread_unless_something_is_being_applied() {
+    let ((begun, has_begun), (let_go, go_on)) = (unbounded(), bounded(1));
+    let machine = Held { begun, go_on, applied: 0 };
+    let disk = Box::new(MemoryPersister::new());
+    let options = ReplicatedOptions::default();
+    let peer = Replicated::open(PeerId(0), Peers::new(), disk, machine, options).unwrap();
+    peer.wait_for_leader((0, None), super::deadline_in(LONG));
+    let here = thread::current().name().map(str::to_owned);
+    let applier = Some("raft-0-applier".to_owned());
+    // As soon as the applier is done with what an election leaves it to do.
+    let deadline = super::deadline_in(LONG);
+    while look(&peer, true).recv_timeout(LONG).unwrap() != (0, here.clone()) {
+        assert!(oarlock_sync::now() < deadline, "it never looks by itself");
+    }
+    assert_eq!(look(&peer, false).recv_timeout(LONG).unwrap(), (0, applier.clone()));
+    // In the middle of a command nobody sees half of it, nor waits for the rest.
+    peer.submit_with(&Step, |_| {});
+    has_begun.recv_timeout(LONG).unwrap();
+    let looks = [look(&peer, true), look(&peer, false)];
+    assert!(looks.iter().all(|told| told.try_recv().is_err()), "it saw half a command");
+    let_go.send(()).unwrap();
+    for told in looks {
+        assert_eq!(told.recv_timeout(LONG).unwrap(), (1, applier.clone()));
+    }
+    peer.submit_with(&Step, |_| {});
+    let_go.send(()).unwrap();
+    has_begun.recv_timeout(LONG).unwrap();
+    peer.read(|state| assert_eq!(state.applied, 2)).unwrap();
+    assert_eq!(look(&peer, true).recv_timeout(LONG).unwrap().0, 2);
+    peer.kill();
+    for is_brief in [true, false] {
+        let (tell, told) = unbounded();
+        peer.look_with(is_brief, |_| (), move |found| drop(tell.send(found)));
+        assert!(matches!(told.try_recv().expect("at once"), Err(ReadError::Stopped(_))));
+    }
+}
+
+/// Who serves a read that `vouch` came with: the leader, or whoever vouched.
+fn served_by_voucher(cluster: &Cluster, leader: PeerId, vouch: Vouch) -> bool {
+    let (tell, told) = unbounded();
+    cluster.peers[&leader].read_vouched_with(vouch, move |by| {
+        tell.send(matches!(by.expect("it leads"), ReadBy::Voucher)).unwrap();
+    });
+    told.recv_timeout(LONG).unwrap()
+}
+
+#[test]
+fn a_follower_serves_what_it_has_applied_and_the_leader_what_it_has_not() {
+    let cluster = Cluster::with_options(3, None, |_| Options::default());
+    let leader = cluster.leader();
+    let answered = cluster.peers[&leader].submit(&Add(1)).unwrap();
+    let (_, follower) = cluster.peers.iter().find(|(id, _)| **id != leader).expect("two of three");
+    // It hears of the commit with the next heartbeat.
+    let committed = cluster.peers[&leader].status().commit_index;
+    while follower.status().last_applied < committed {
+        thread::sleep(Duration::from_millis(1));
+    }
+    let (vouch, known) = follower.vouch();
+    assert_eq!((known, vouch.applied), (Some(leader), committed));
+    assert!(served_by_voucher(&cluster, leader, vouch));
+    let found = {
+        let (tell, told) = unbounded();
+        follower.look_with(true, |state| state.0, move |found| tell.send(found.unwrap()).unwrap());
+        told.recv_timeout(LONG).unwrap()
+    };
+    assert_eq!(found, answered);
+    assert!(!served_by_voucher(&cluster, leader, Vouch { applied: committed - 1, ..vouch }));
+    assert!(!served_by_voucher(&cluster, leader, Vouch { applied: 0, ..vouch }));
+}
