@@ -1,27 +1,33 @@
-//! Reads at a follower: it serves what the leader leaves to it, on whole nodes and the simulated network.
+//! Reads that are left to the node which passed them on, on whole nodes and the simulated network.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use oarlock_raft::Vouch;
-use oarlock_rpc::{Completion, codec};
+use oarlock_rpc::{Completion, End, Method, codec};
 
 use crate::op::{Answer, Op};
 use crate::request::{KV_REQUEST, KvCall, KvReply};
-use crate::server::tests::{Cluster, append, disturbed_client, get, text};
+use crate::server::tests::{Cluster, append, client_by, disturbed_client, get, text};
 use crate::{KvOptions, KvServer};
 
 /// Three nodes which have all applied that `k` is `v`.
 fn level_cluster() -> Cluster {
     let cluster = Cluster::new(3, KvOptions::default());
     cluster.clerk("first").append("k", "v");
+    wait_until_level(&cluster);
+    cluster
+}
+
+/// Until each follower has heard what is committed, and applied it.
+fn wait_until_level(cluster: &Cluster) {
     let applied = |at: usize| cluster.servers[at].replicated().status().last_applied;
     let deadline = Instant::now() + Duration::from_secs(10);
     while (0..3).any(|at| applied(at) < applied(cluster.leader())) {
         assert!(Instant::now() < deadline, "a follower never hears of the commit");
         std::thread::yield_now();
     }
-    cluster
 }
 
 /// What a follower's client is answered, and what the leader said to the follower, which vouches for
@@ -59,6 +65,17 @@ fn a_follower_that_has_applied_enough_serves_a_read_itself() {
 }
 
 #[test]
+fn only_a_few_keys_are_looked_at_by_threads_that_others_rely_on() {
+    let key = || b"k".to_vec().into();
+    let mget = |count| Op::MGet { keys: (0..count).map(|_| key()).collect() };
+    let is_brief = |ops| KvCall::reading(ops).is_brief();
+    assert!(is_brief(vec![mget(62), Op::StrLen { key: key() }, Op::DbSize]));
+    assert!(!is_brief(vec![mget(62), Op::Get { key: key() }, Op::DbSize, Op::DbSize]));
+    assert!(!is_brief(vec![Op::Keys { pattern: key() }]));
+    assert!(!is_brief(vec![Op::Scan { cursor: 0, count: 1, pattern: None }]));
+}
+
+#[test]
 fn a_follower_that_lags_behind_is_given_the_answers() {
     let cluster = level_cluster();
     let (answers, said) = read_at_follower(&cluster, get("k"), |vouch| vouch.applied -= 1);
@@ -78,20 +95,94 @@ fn a_clerks_read_is_never_left_to_the_follower_that_it_came_by() {
     assert_eq!(text(&answers[0]), "v");
 }
 
+/// Nobody would say that, but it comes by a wire.
+#[test]
+fn a_write_that_is_left_to_its_sender_is_tried_again() {
+    let cluster = level_cluster();
+    let client = disturbed_client(&cluster, |_, _, _, done| {
+        done.complete(Some(codec::encode(&KvReply::ReadThere).unwrap()));
+    });
+    assert_eq!(client.execute(append("k", "w")).unwrap()[0], Answer::Integer(2));
+}
+
+/// One that is alone needs nobody's word, and looks on the thread that asks, unless its applier is just
+/// at work.
+#[test]
+fn a_node_that_is_alone_reads_without_its_applier() {
+    let cluster = Cluster::new(1, KvOptions::default());
+    let client = cluster.servers[0].client();
+    client.execute(append("k", "v")).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let (tell, told) = mpsc::channel();
+        let asks = std::thread::current().id();
+        client.execute_with(get("k"), move |answers| {
+            let is_here = std::thread::current().id() == asks;
+            tell.send((text(&answers.unwrap()[0]), is_here)).unwrap();
+        });
+        let (found, is_here) = told.recv().unwrap();
+        assert_eq!(found, "v");
+        if is_here {
+            break;
+        }
+        assert!(Instant::now() < deadline, "each time another thread reads");
+    }
+}
+
+/// Counts what comes back to calls for the store.
+struct Counted {
+    inner: Arc<dyn End>,
+    counts: Arc<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
+    left: AtomicUsize,
+    answered: AtomicUsize,
+}
+
+impl End for Counted {
+    fn start(&self, method: Method, args: Vec<u8>, done: Completion) {
+        let counts = Arc::clone(&self.counts);
+        let counted = Completion::new(move |reply: Option<Vec<u8>>| {
+            match reply.as_ref().map(|reply| codec::decode::<KvReply>(reply).unwrap()) {
+                Some(KvReply::ReadThere) => counts.left.fetch_add(1, Ordering::SeqCst),
+                Some(KvReply::Answers(_)) => counts.answered.fetch_add(1, Ordering::SeqCst),
+                _ => 0,
+            };
+            done.complete(reply);
+        });
+        self.inner.start(method, args, counted);
+    }
+}
+
 /// Each read sees the write before it, at whichever node either is made, while the followers are now
 /// level and now behind.
 #[test]
 fn reads_at_any_node_see_what_was_answered_at_any_other() {
     let cluster = level_cluster();
+    let counts = Arc::new(Counts::default());
+    let counted = {
+        let counts = Arc::clone(&counts);
+        client_by(&cluster, move |_, inner| {
+            Arc::new(Counted { inner, counts: Arc::clone(&counts) })
+        })
+    };
     let clients: Vec<_> = cluster.servers.iter().map(KvServer::client).collect();
     let mut expected = "v".to_owned();
-    for n in 0..300 {
+    for n in 0..100 {
         let piece = format!(".{n}");
         clients[n % 3].execute(append("k", &piece)).unwrap();
         expected += &piece;
+        if n % 2 == 0 {
+            wait_until_level(&cluster);
+        }
+        assert_eq!(text(&counted.execute(get("k")).unwrap()[0]), expected);
         for client in &clients {
             assert_eq!(text(&client.execute(get("k")).unwrap()[0]), expected);
         }
     }
-    assert_eq!(Arc::strong_count(&clients[0]), 2, "nobody keeps a client");
+    let [left, answered] =
+        [&counts.left, &counts.answered].map(|count| count.load(Ordering::SeqCst));
+    assert!(left > 0 && answered > 0, "{left} reads were left to it, {answered} were not");
 }

@@ -10,7 +10,6 @@ use oarlock_rpc::{Completion, End};
 use parking_lot::Mutex;
 
 use crate::machine::{Gauges, KvMachine, Outcome};
-use crate::op::Op;
 use crate::request::{KV_REQUEST, KvCall, KvReply};
 use crate::status::{MemberRole, MemberStatus, NodeStatus};
 
@@ -84,7 +83,7 @@ impl Node {
 
     /// Serves a read that was left to this peer.
     pub(crate) fn read_here(&self, call: Arc<KvCall>, done: impl FnOnce(KvReply) + Send + 'static) {
-        let is_brief = call.request.ops.iter().all(Op::is_brief);
+        let is_brief = call.is_brief();
         let look = move |machine: &KvMachine| machine.read(&call.request.ops);
         self.replicated.look_with(is_brief, look, move |answers| {
             done(answers.map_or_else(KvReply::from, KvReply::Answers));

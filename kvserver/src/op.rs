@@ -156,9 +156,13 @@ impl<B> Op<B> {
         }
     }
 
-    /// Whether it takes no longer than its keys and its answer are long: it does not search.
-    pub(crate) fn is_brief(&self) -> bool {
-        !matches!(self, Self::Scan { .. } | Self::Keys { .. })
+    /// How many keys it looks at, if that is known before.
+    pub(crate) fn keys_looked_at(&self) -> Option<usize> {
+        match self {
+            Self::MGet { keys } | Self::Exists { keys } => Some(keys.len()),
+            Self::Scan { .. } | Self::Keys { .. } => None,
+            _ => Some(1),
+        }
     }
 }
 

@@ -209,16 +209,23 @@ pub(crate) fn disturbed_client(
     cluster: &Cluster,
     disturb: impl Fn(PeerId, &Arc<dyn End>, Vec<u8>, Completion) + Send + Sync + 'static,
 ) -> LocalClient {
-    let follower = &cluster.servers[cluster.a_follower()].inner;
-    let node = &follower.node;
     let disturb: Arc<Disturb> = Arc::new(disturb);
     let calls = Arc::new(AtomicUsize::new(0));
-    let raft = node.replicated.raft().clone();
-    let end_to = move |member| {
-        let inner = raft.end_to(member)?;
+    client_by(cluster, move |member, inner| {
         let (disturb, calls) = (Arc::clone(&disturb), Arc::clone(&calls));
-        Some(Arc::new(Disturbed { inner, member, disturb, calls }) as Arc<dyn End>)
-    };
+        Arc::new(Disturbed { inner, member, disturb, calls })
+    })
+}
+
+/// A client at a follower of `cluster`, whose ends to the members are what `wrap` makes of them.
+pub(crate) fn client_by(
+    cluster: &Cluster,
+    wrap: impl Fn(PeerId, Arc<dyn End>) -> Arc<dyn End> + Send + Sync + 'static,
+) -> LocalClient {
+    let follower = &cluster.servers[cluster.a_follower()].inner;
+    let node = &follower.node;
+    let raft = node.replicated.raft().clone();
+    let end_to = move |member| Some(wrap(member, raft.end_to(member)?));
     let node = Arc::new(Node {
         me: node.me,
         end_to: Box::new(end_to),

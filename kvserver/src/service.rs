@@ -33,7 +33,8 @@ impl Service for KvService {
         Ok(())
     }
 
-    /// A step of the rules, or a call to the leader; the applier fills the slot, without a lock.
+    /// A step of the rules, or a call to the leader; the applier fills the slot, under no lock that
+    /// anybody else waits for.
     fn is_prompt(&self) -> bool {
         true
     }

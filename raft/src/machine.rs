@@ -133,9 +133,10 @@ impl<M: StateMachine> Replicated<M> {
         Ok(Self { raft, waiting, served: looked_at, timeout, command_bytes_max })
     }
 
-    /// The term, and who leads it as far as this peer knows.
+    /// The term, and who leads it as far as this peer knows; nobody, once it has stopped.
     pub fn leader(&self) -> (Term, Option<PeerId>) {
-        self.raft.shared().look(|rules, _| (rules.current_term(), rules.leader()))
+        let (vouch, leader) = self.vouch();
+        (vouch.term, leader)
     }
 
     /// Waits until a leader is known that is not `other_than` (a term and its leader), at the

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
 use oarlock_storage::SnapshotStage;
-use oarlock_sync::{Mutex, MutexGuard};
+use oarlock_sync::Mutex;
 
 use crate::error::Stopped;
 use crate::rules::{ApplyWork, Rules, Why};
@@ -40,16 +40,16 @@ impl<M: StateMachine> Sink for MachineSink<M> {
         match work {
             ApplyWork::Entries(entries) => {
                 let last = entries.last().expect("work has entries").id;
-                self.served().apply_all(&entries);
+                self.change(|served| served.apply_all(&entries));
                 self.snapshot_if_log_is_long(last.index, shared);
             }
             ApplyWork::Restore(snapshot) => {
                 self.last_snapshot_bytes = snapshot.len() as u64;
-                self.served().restore(&snapshot);
+                self.change(|served| served.restore(&snapshot));
             }
             ApplyWork::Published(snapshot, applied) => {
                 self.last_snapshot_bytes = snapshot.len() as u64;
-                let unwanted = self.served().machine.published(&snapshot);
+                let unwanted = self.change(|served| served.machine.published(&snapshot));
                 if let Some(unwanted) = unwanted {
                     shared.have_done(Job::Drop(unwanted));
                 }
@@ -60,10 +60,10 @@ impl<M: StateMachine> Sink for MachineSink<M> {
                 self.snapshot(applied, shared, Why::DiskIsFull);
             }
             ApplyWork::MakeRoom(_) => {}
-            ApplyWork::ServeReads { through } => self.served().serve_reads(through),
+            ApplyWork::ServeReads { through } => self.change(|served| served.serve_reads(through)),
             ApplyWork::FailReads { through } => {
                 let leader = shared.look(|rules, _| rules.leader());
-                self.served().fail_reads(through, leader);
+                self.change(|served| served.fail_reads(through, leader));
             }
         }
         Ok(())
@@ -71,20 +71,21 @@ impl<M: StateMachine> Sink for MachineSink<M> {
 
     fn end(&mut self, shared: &Shared) {
         self.learn_who_waits();
-        self.served().end(&shared.stopped().unwrap_or_else(Stopped::killed));
+        let why = shared.stopped().unwrap_or_else(Stopped::killed);
+        self.change(|served| served.end(&why));
     }
 }
 
 impl<M: StateMachine> MachineSink<M> {
-    #[expect(clippy::disallowed_methods, reason = "the applier's own, and no peer's")]
-    fn served(&self) -> MutexGuard<'_, Served<M>> {
-        self.served.lock()
+    // This lock is no peer's, but the applier's own.
+    #[cfg_attr(not(feature = "interleavings"), expect(clippy::disallowed_methods))]
+    fn change<T>(&self, f: impl FnOnce(&mut Served<M>) -> T) -> T {
+        self.served.lock().change(f)
     }
 
     fn learn_who_waits(&self) {
-        let mut served = None;
-        for waiting in self.incoming.try_iter() {
-            served.get_or_insert_with(|| self.served()).expect(waiting);
+        if !self.incoming.is_empty() {
+            self.change(|served| self.incoming.try_iter().for_each(|who| served.expect(who)));
         }
     }
 
@@ -102,8 +103,7 @@ impl<M: StateMachine> MachineSink<M> {
         let begun = shared.step(|rules, now| rules.begin_snapshot(applied, why, now));
         // A peer that has stopped takes no snapshots; the applier is about to see it too.
         let Ok(Some(meta)) = begun else { return };
-        let taken = taken_from(&mut self.served().machine);
-        match taken {
+        match self.change(|served| taken_from(&mut served.machine)) {
             Taken::Small(content) => self.write_here(meta, &content, shared, why),
             Taken::Large(state) => {
                 shared.have_done(Job::Write(FrozenState { meta, why, state }));

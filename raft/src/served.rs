@@ -45,7 +45,7 @@ const WAITS_TOGETHER_MAX: Duration = Duration::from_micros(50);
 /// Owns the state machine, and knows who waits for what.
 pub(crate) struct Served<M: StateMachine> {
     pub(crate) machine: M,
-    /// Whether an entry is just being applied, or would be if that had not panicked.
+    /// Whether something is about to change it, or was when it panicked.
     is_changing: bool,
     /// Oldest first: a leader appends in order. Of several, the id of the first who still waits.
     submits: VecDeque<(EntryId, SubmitDone<M>)>,
@@ -82,12 +82,18 @@ impl<M: StateMachine> Served<M> {
     /// together.
     pub(crate) fn apply_all(&mut self, entries: &[Entry]) {
         let mut together = Together::new();
-        self.is_changing = true;
         for entry in entries {
             self.apply(entry, &mut together);
             together.wake_after(WAITS_TOGETHER_MAX);
         }
+    }
+
+    /// Does what may change the state. If that panics, nobody looks at it any more.
+    pub(crate) fn change<T>(&mut self, f: impl FnOnce(&mut Self) -> T) -> T {
+        self.is_changing = true;
+        let value = f(self);
         self.is_changing = false;
+        value
     }
 
     /// The state, unless it was left half changed.
@@ -117,11 +123,9 @@ impl<M: StateMachine> Served<M> {
     /// Replaces the state by a leader's snapshot.
     pub(crate) fn restore(&mut self, snapshot: &Snapshot) {
         let last_included = snapshot.meta.last_included;
-        self.is_changing = true;
         if let Err(error) = self.machine.restore_from(snapshot) {
             panic!("the snapshot at {last_included} cannot be restored: {error}");
         }
-        self.is_changing = false;
         // Whether the entries they wait for are among those it covers cannot be told.
         while let Some(id) = self.next_submit().filter(|id| id.index <= last_included.index) {
             self.answer_next(Err(SubmitError::Unknown { id }));

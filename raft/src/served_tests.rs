@@ -1,6 +1,7 @@
 //! When those who are answered wake.
 #![expect(clippy::disallowed_methods, reason = "these tests wait in real time")]
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
@@ -176,17 +177,13 @@ fn whoever_waits_for_several_hears_of_those_that_a_snapshot_covers_and_waits_for
 
 #[test]
 fn nobody_looks_at_what_a_panic_left_half_changed() {
-    let (hang_up, awake) = channel::<()>();
+    let (_tell, awake) = channel();
     let mut served = Served::new(Watching { awake, seen: Vec::new() });
-    served.apply_all(&entries(&[Slow { before: 0, watches: 0 }]));
+    let mut entries = entries(&[Slow { before: 0, watches: 0 }]);
+    served.change(|served| served.apply_all(&entries));
     assert_eq!(served.look().map(|machine| machine.seen.len()), Some(1));
-    drop(hang_up);
-    let garbage = Entry {
-        data: Vec::from([0xff; 3]).into(),
-        ..entries(&[Slow { before: 0, watches: 0 }])[0].clone()
-    };
-    let applied =
-        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| served.apply_all(&[garbage])));
-    assert!(applied.is_err(), "it can be decoded");
+    entries[0].data = Vec::new().into();
+    let apply = AssertUnwindSafe(|| served.change(|served| served.apply_all(&entries)));
+    assert!(catch_unwind(apply).is_err(), "nothing is a command");
     assert!(served.look().is_none());
 }

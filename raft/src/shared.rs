@@ -131,6 +131,12 @@ impl Shared {
         f(&self.state.lock().rules, oarlock_sync::now())
     }
 
+    /// [`look`](Self::look), with whether the peer still runs.
+    pub(crate) fn look_while_running<T>(&self, f: impl FnOnce(&Rules, bool) -> T) -> T {
+        let state = self.state.lock();
+        f(&state.rules, state.stopped.is_none())
+    }
+
     /// A step whose result answers a request, once it is durable. The caller does not wait: if the
     /// disk is behind, the log writer sends the answer.
     pub(crate) fn answer<R: Wire>(

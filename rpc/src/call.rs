@@ -170,7 +170,8 @@ pub trait Service: Send + Sync + 'static {
 
     /// Whether a network within one process may save the hand-over between threads: run `handle` on
     /// the thread that calls, and what waits for the reply on the thread that fills the slot. So a
-    /// prompt service takes short locks only, and holds none while it fills or drops a slot.
+    /// prompt service takes short locks only, and holds none that another thread waits for while it
+    /// fills or drops a slot.
     ///
     /// Default: no.
     fn is_prompt(&self) -> bool {

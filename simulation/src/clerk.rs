@@ -187,7 +187,11 @@ impl World {
     /// A node that runs passes a read on, and vouches for whomever it goes to; which need not be
     /// whom it takes for the leader.
     pub(crate) fn pass_on(&mut self, via: PeerId, mut asked: Event) {
-        let (vouch, life) = (self.running(via).peer.vouch(), self.nodes[&via].life);
+        let (mut vouch, life) = (self.running(via).peer.vouch(), self.nodes[&via].life);
+        if self.random.chance(500) {
+            // A clerk's own request, which it passes on for good.
+            vouch.applied = 0;
+        }
         if let Event::Asked { by, .. } = &mut asked {
             *by = Some(PassedOn { vouch, life });
         }

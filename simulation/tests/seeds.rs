@@ -29,6 +29,7 @@ fn every_invariant_holds_whatever_the_seed() {
     let changed = [counts.changes, counts.changes_refused, counts.changes_given_up, counts.removed];
     assert!(changed.iter().all(|count| *count > counts.seeds / 10), "{counts}");
     assert!(counts.elections > counts.seeds && counts.installs > 0, "{counts}");
+    assert!(counts.left_reads > 0, "{counts}");
     assert!(counts.published > 0 && counts.frozen > counts.published, "{counts}");
 }
 

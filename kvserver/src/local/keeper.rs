@@ -125,13 +125,14 @@ impl Keeper {
     }
 
     fn send(&self, id: Id, call: Arc<KvCall>, route: Route) {
-        let (desk, node, asked) =
-            (Arc::clone(&self.desk), Arc::clone(&self.node), Arc::clone(&call));
-        let on_reply = move |reply| match reply {
-            Some(KvReply::ReadThere) => {
-                node.read_here(asked, move |reply| desk.on_reply(id, Some(reply)));
+        let desk = Arc::clone(&self.desk);
+        // Only a read is kept: a write that is tried again is changed, and better not copied for it.
+        let read = call.is_read().then(|| (Arc::clone(&self.node), Arc::clone(&call)));
+        let on_reply = move |reply| match (reply, read) {
+            (Some(KvReply::ReadThere), Some((node, read))) => {
+                node.read_here(read, move |reply| desk.on_reply(id, Some(reply)));
             }
-            reply => desk.on_reply(id, reply),
+            (reply, _) => desk.on_reply(id, reply),
         };
         match route {
             Route::Here => self.node.execute_here(call, move |reply| on_reply(Some(reply))),

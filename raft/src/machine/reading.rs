@@ -76,24 +76,20 @@ impl<M: StateMachine> Replicated<M> {
         done: impl FnOnce(Result<ReadBy<'_, M>, ReadError>) + Send + 'static,
     ) {
         let mut done = Some(done);
-        let begun = self.raft.shared().step(|rules, now| match rules.begin_read(vouch, now) {
+        // What is known at once; nothing if it waits.
+        let known = self.raft.shared().step(|rules, now| match rules.begin_read(vouch, now) {
             Some(Begun::Waits(id)) => {
                 let done = done.take().expect("nobody took it before");
                 let done = move |state: Result<&M, ReadError>| done(state.map(ReadBy::Us));
                 self.expect(Waiting::Read(id, Box::new(done)));
-                Ok(())
+                None
             }
-            Some(Begun::ByVoucher) => Ok(()),
-            None => Err(ReadError::NotLeader { leader: rules.leader() }),
+            Some(Begun::ByVoucher) => Some(Ok(ReadBy::Voucher)),
+            None => Some(Err(ReadError::NotLeader { leader: rules.leader() })),
         });
-        let result = match begun {
-            Ok(Ok(())) => Ok(ReadBy::Voucher),
-            Ok(Err(error)) => Err(error),
-            Err(stopped) => Err(stopped.into()),
-        };
-        // Otherwise it waits.
-        if let Some(done) = done {
-            done(result);
+        let known = known.unwrap_or_else(|stopped| Some(Err(stopped.into())));
+        if let (Some(known), Some(done)) = (known, done) {
+            done(known);
         }
     }
 
@@ -132,9 +128,11 @@ impl<M: StateMachine> Replicated<M> {
         Some(f.take()?(machine))
     }
 
-    /// What this peer vouches for now, to pass a read on, and who leads as far as it knows.
+    /// What this peer vouches for now, to pass a read on, and who leads as far as it knows. Once it has
+    /// stopped it knows of nobody: another life may have begun on its disk, which votes.
     pub fn vouch(&self) -> (Vouch, Option<PeerId>) {
-        self.raft.shared().look(|rules, _| (rules.vouch(), rules.leader()))
+        let shared = self.raft.shared();
+        shared.look_while_running(|rules, runs| (rules.vouch(), rules.leader().filter(|_| runs)))
     }
 }
 

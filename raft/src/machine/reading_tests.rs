@@ -109,13 +109,20 @@ fn served_by_voucher(cluster: &Cluster, leader: PeerId, vouch: Vouch) -> bool {
 
 #[test]
 fn a_follower_serves_what_it_has_applied_and_the_leader_what_it_has_not() {
-    let cluster = Cluster::with_options(3, None, |_| Options::default());
+    // So long that a busy machine elects nobody else meanwhile.
+    let options = |_| Options {
+        election_timeout: Duration::from_secs(1)..=Duration::from_millis(1500),
+        ..Options::default()
+    };
+    let cluster = Cluster::with_options(3, None, options);
     let leader = cluster.leader();
     let answered = cluster.peers[&leader].submit(&Add(1)).unwrap();
     let (_, follower) = cluster.peers.iter().find(|(id, _)| **id != leader).expect("two of three");
     // It hears of the commit with the next heartbeat.
     let committed = cluster.peers[&leader].status().commit_index;
+    let deadline = super::deadline_in(LONG);
     while follower.status().last_applied < committed {
+        assert!(oarlock_sync::now() < deadline, "it never hears of the commit");
         thread::sleep(Duration::from_millis(1));
     }
     let (vouch, known) = follower.vouch();
@@ -129,4 +136,7 @@ fn a_follower_serves_what_it_has_applied_and_the_leader_what_it_has_not() {
     assert_eq!(found, answered);
     assert!(!served_by_voucher(&cluster, leader, Vouch { applied: committed - 1, ..vouch }));
     assert!(!served_by_voucher(&cluster, leader, Vouch { applied: 0, ..vouch }));
+    follower.kill();
+    let (_, known) = follower.vouch();
+    assert_eq!((known, follower.leader().1), (None, None), "another life may vote by now");
 }

@@ -1,8 +1,9 @@
 //! What the applier comes for (`lastApplied` of Figure 2).
 //!
-//! Callers wait for a leader's applier, but nobody waits for a follower's: a leader leaves a read only
-//! to one that has applied enough. To wake it for every message would cost as much as all else a follower does with one. So
-//! where entries come in numbers, it rests a moment after each visit, while they gather.
+//! Callers wait for a leader's applier, but nobody waits for entries that a follower's has yet to apply:
+//! a leader leaves a read only to one that has applied enough. To wake it for every message would cost
+//! as much as all else a follower does with one. So where entries come in numbers, it rests a moment
+//! after each visit, while they gather. Looks at what is there are taken all the same.
 
 use std::time::{Duration, Instant};
 

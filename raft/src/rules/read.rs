@@ -7,7 +7,8 @@
 //! the options say so, its lease ([`lease`](super::lease)): then no read waits while that holds.
 //!
 //! All that a leader says to a read is an index. So where a read waits for nobody, and the peer that
-//! passed it on had applied as much by then, that peer serves it from its own state.
+//! passed it on had applied as much by then, that peer serves it from its own state. It may be the
+//! leader itself, alone in its cluster or with a lease: then nobody need wake its applier.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -71,8 +72,8 @@ struct Read {
     index: Option<Index>,
 }
 
-/// Reads of one kind that wait, oldest first. Rounds and indexes rise with numbers, so the reads
-/// that are ready are always those up to some number.
+/// Reads of one kind that wait, oldest first. None is served before one that came before it; rounds
+/// and indexes rise with numbers, so that keeps no read waiting, but perhaps a look that has neither.
 #[derive(Debug, Default)]
 struct Queue {
     waiting: VecDeque<Read>,
@@ -168,8 +169,8 @@ impl Rules {
         Some(Begun::Waits(ReadId { proof: Proof::Round, number }))
     }
 
-    /// Begins a look at what this peer has applied, whatever that is: it waits for nothing but the
-    /// applier.
+    /// Begins a look at what this peer has applied, whatever that is. It waits for the applier, and for
+    /// reads before it of which a leader has the proof but not yet the index; and it is lost with them.
     pub(crate) fn begin_look(&mut self) -> ReadId {
         let number = self.reads.proved.push(0, Some(0));
         self.wake.committed = true;
