@@ -261,6 +261,11 @@ impl Nodes {
         all.max_by_key(|resident| resident.own_bytes + resident.file_bytes).unwrap_or_default()
     }
 
+    /// How much all of them have had written to the disk.
+    pub(crate) fn written_bytes(&self) -> u64 {
+        self.children.iter().flatten().map(|child| written_by(child.id())).sum()
+    }
+
     /// Whether one of Oarlock's writes a snapshot now: aside, under a name that ends so.
     pub(crate) fn are_writing_snapshots(&self) -> bool {
         (0..self.children.len()).any(|node| {
@@ -343,4 +348,10 @@ fn resident_of(pid: u32) -> Resident {
         kib.unwrap_or(0) << 10
     };
     Resident { own_bytes: bytes("RssAnon:"), file_bytes: bytes("RssFile:") }
+}
+
+fn written_by(pid: u32) -> u64 {
+    let io = std::fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
+    let bytes = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
+    bytes.and_then(|bytes| bytes.parse().ok()).unwrap_or(0)
 }

@@ -97,12 +97,16 @@ fn turns(plan: &Plan, usual: &Nodes, keys: u32, value: u32) -> String {
         seed.set(seed.get() + 1);
         put(nodes, keys, value, seconds, seed.get())
     };
-    let (mut bare, mut of_bare) = (Bare::new(&plan.dir), Vec::new());
+    let (mut bare, mut of_bare) = (Bare::new(&plan.dir), [Vec::new(), Vec::new()]);
     turns::rest(usual);
     for round in 1.. {
         of_usual.take(usual, turns, || of(usual, &usual_seed));
         of_never.take(&never, turns, || of(&never, &never_seed));
-        of_bare.extend((0..turns).map(|_| bare.write(seconds)));
+        let rate = of_usual.written_bytes_per_second();
+        for _ in 0..turns {
+            of_bare[0].push(bare.write(seconds));
+            of_bare[1].push(bare.write_beside(seconds, rate));
+        }
         if round >= rounds && of_usual.of_either_kind() >= wanted {
             break;
         }

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::bare::Took;
 use crate::document::grouped;
@@ -27,11 +27,14 @@ pub(crate) struct Turns {
     all: Vec<Figures>,
     none: Vec<Figures>,
     writing: Vec<Figures>,
+    written_bytes: u64,
+    took: Duration,
 }
 
 impl Turns {
     /// Takes so many turns, and waits for the nodes to write down what was put in them.
     pub(crate) fn take(&mut self, nodes: &Nodes, turns: usize, turn: impl Fn() -> Figures) {
+        let (began, written) = (Instant::now(), nodes.written_bytes());
         for _ in 0..turns {
             let (figures, share) = while_looked_at(nodes, &turn);
             if share == 0.0 {
@@ -42,7 +45,15 @@ impl Turns {
             // One in which a snapshot began or ended is of neither kind.
             self.all.push(figures);
         }
+        self.took += began.elapsed();
+        self.written_bytes += nodes.written_bytes() - written;
         rest(nodes);
+    }
+
+    /// How much the nodes had written to the disk in a second.
+    #[expect(clippy::cast_precision_loss, reason = "a rate is none the worse for it")]
+    pub(crate) fn written_bytes_per_second(&self) -> f64 {
+        self.written_bytes as f64 / self.took.as_secs_f64()
     }
 
     /// How many there are of the kind that there are fewer of; as many as anyone wants, once more
@@ -54,14 +65,23 @@ impl Turns {
 }
 
 /// The table: turns of a cluster that takes snapshots, of one that never does, and of nobody but a bare
-/// writer.
-pub(crate) fn table(usual: &Turns, never: &Turns, bare: &[Took], keys: u32, value: u32) -> String {
+/// writer, alone and beside another.
+pub(crate) fn table(
+    usual: &Turns,
+    never: &Turns,
+    bare: &[Vec<Took>; 2],
+    keys: u32,
+    value: u32,
+) -> String {
+    let rate = usual.written_bytes_per_second() / 1e6;
     let mut table = format!(
         "### Puts into a large state\n\nTwo clusters of {keys} keys of {value} B, before one of them is \
          killed, by turns of ten seconds; the other never takes a snapshot. 64 clients put keys at random, \
          for a second at a time. A pause is the longest time in a second in which no client is answered. \
          In seconds between, when no node writes a snapshot, one bare writer writes 4 KiB and syncs, again and \
-         again; its pause is its longest write. Medians of the seconds, and the longest pause of all.\n\n\
+         again; its pause is its longest write. In others, another writer beside it writes as much as the nodes \
+         that take snapshots had written, logs and all, {rate:.0} MB a second, 2 MiB at a time. Medians of the \
+         seconds, and the longest pause of all.\n\n\
          | snapshots | seconds | per second | p99 ms | pause ms | the longest pause |\n\
          |---|---|---|---|---|---|\n"
     );
@@ -88,15 +108,18 @@ pub(crate) fn table(usual: &Turns, never: &Turns, bare: &[Took], keys: u32, valu
             median(pauses),
         );
     }
-    let (seconds, longest) = (bare.len(), bare.iter().map(Took::longest_ms).fold(0.0, f64::max));
-    let of = |figure: fn(&Took) -> f64| median(bare.iter().map(figure).collect());
-    _ = writeln!(
-        table,
-        "| the disk alone | {seconds} | {} | {:.1} | {:.0} | {longest:.0} |",
-        grouped(of(Took::per_second)),
-        of(|took| took.permille_ms(990)),
-        of(Took::longest_ms),
-    );
+    for (name, bare) in ["the disk alone", "the disk, as much written"].into_iter().zip(bare) {
+        let longest = bare.iter().map(Took::longest_ms).fold(0.0, f64::max);
+        let of = |figure: fn(&Took) -> f64| median(bare.iter().map(figure).collect());
+        _ = writeln!(
+            table,
+            "| {name} | {} | {} | {:.1} | {:.0} | {longest:.0} |",
+            bare.len(),
+            grouped(of(Took::per_second)),
+            of(|took| took.permille_ms(990)),
+            of(Took::longest_ms),
+        );
+    }
     table
 }
 
