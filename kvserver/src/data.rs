@@ -22,11 +22,16 @@ pub(crate) struct Budget(usize);
 
 impl Default for Budget {
     fn default() -> Self {
-        Self(ANSWER_BYTES_MAX)
+        Self::of(ANSWER_BYTES_MAX)
     }
 }
 
 impl Budget {
+    /// One of so many bytes.
+    pub(crate) const fn of(bytes: usize) -> Self {
+        Self(bytes)
+    }
+
     /// Takes `len` bytes of it, or an error if it has not so many.
     fn spend(&mut self, len: usize) -> Result<(), OpError> {
         let cost = len.saturating_add(ANSWER_ITEM_BYTES);

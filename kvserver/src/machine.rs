@@ -13,13 +13,18 @@ use oarlock_storage::Payload;
 use crate::base::Base;
 use crate::data::{Budget, Data};
 use crate::layers::Below;
-use crate::op::{Answer, Answers, Op};
+use crate::op::{Answer, Answers, Op, OpError};
 use crate::request::Request;
 use crate::session::{Admission, Limits, Refused, SessionTable, Sessions};
 use crate::snapshot::{self, Records};
 
 /// A state of at most so many bytes is not worth freezing.
 const SMALL_BYTES: u64 = 64 << 10;
+
+/// A look at more keys than this is not brief.
+const BRIEF_KEYS: usize = 64;
+/// Nor is one whose answers have more bytes.
+const BRIEF_BYTES: usize = 256 << 10;
 
 /// What applying a request comes to: its answers, or why it was not executed.
 pub type Outcome = Result<Answers, Refused>;
@@ -112,6 +117,22 @@ impl KvMachine {
         let mut budget = Budget::default();
         let answers: Vec<Answer> = ops.iter().map(|op| self.data.read(op, &mut budget)).collect();
         Answers::from(answers)
+    }
+
+    /// [`read`](Self::read), if that keeps a thread on which others rely for a moment only. Any of
+    /// the keys may have to be read from a disk.
+    pub(crate) fn read_briefly(&self, ops: &[Op]) -> Option<Answers> {
+        let mut keys = ops.iter().map(Op::keys_looked_at);
+        let key_count = keys.try_fold(0, |sum: usize, keys| sum.checked_add(keys?))?;
+        if key_count > BRIEF_KEYS {
+            return None;
+        }
+        let mut budget = Budget::of(BRIEF_BYTES);
+        let answers = ops.iter().map(|op| match self.data.read(op, &mut budget) {
+            Answer::Error(OpError::AnswerTooLarge) => None,
+            answer => Some(answer),
+        });
+        Some(Answers::from(answers.collect::<Option<Vec<_>>>()?))
     }
 
     /// The whole state as bytes; equal states give equal bytes.
@@ -259,6 +280,24 @@ mod tests {
         assert_eq!(machine.apply_at(2, append(2, 1, "b")).unwrap()[0], Answer::Integer(2));
         assert_eq!(machine.apply_at(3, append(1, 1, "a")).unwrap(), first);
         assert_eq!(value(&machine), b"ab");
+    }
+
+    #[test]
+    fn only_a_few_keys_and_short_values_are_read_briefly() {
+        let mut machine = KvMachine::default();
+        let long = "v".repeat(BRIEF_BYTES / 2 - 100);
+        machine.apply_at(1, append(1, 1, &long)).unwrap();
+        let key = || Bytes::from(b"k");
+        let mget = |count| Op::MGet { keys: (0..count).map(|_| key()).collect() };
+        let absent = Op::MGet { keys: (0..62).map(|_| Bytes::from(b"a")).collect() };
+        let mut ops = vec![absent, Op::StrLen { key: key() }, Op::DbSize];
+        assert_eq!(machine.read_briefly(&ops), Some(machine.read(&ops)));
+        ops.push(Op::DbSize);
+        assert_eq!(machine.read_briefly(&ops), None, "65 keys");
+        assert_eq!(machine.read_briefly(&[mget(2)]), Some(machine.read(&[mget(2)])));
+        assert_eq!(machine.read_briefly(&[mget(3)]), None, "too long");
+        assert_eq!(machine.read_briefly(&[Op::Keys { pattern: key() }]), None);
+        assert_eq!(machine.read_briefly(&[Op::Scan { cursor: 0, count: 1, pattern: None }]), None);
     }
 
     #[test]

@@ -83,9 +83,10 @@ impl Node {
 
     /// Serves a read that was left to this peer.
     pub(crate) fn read_here(&self, call: Arc<KvCall>, done: impl FnOnce(KvReply) + Send + 'static) {
-        let is_brief = call.is_brief();
+        let brief = Arc::clone(&call);
+        let here = move |machine: &KvMachine| machine.read_briefly(&brief.request.ops);
         let look = move |machine: &KvMachine| machine.read(&call.request.ops);
-        self.replicated.look_with(is_brief, look, move |answers| {
+        self.replicated.look_with(here, look, move |answers| {
             done(answers.map_or_else(KvReply::from, KvReply::Answers));
         });
     }

@@ -16,9 +16,6 @@ use crate::session::Refused;
 /// The largest encoded request, in bytes.
 pub const REQUEST_BYTES_MAX: usize = 8 << 20;
 
-/// A look at more keys than this is not brief.
-const BRIEF_KEYS: usize = 64;
-
 /// The method a [`KvCall`] is sent by.
 pub const KV_REQUEST: Method = Method::urgent("Kv.Request");
 
@@ -95,13 +92,6 @@ impl KvCall {
     /// Whether the request only reads, and so need not go through the log.
     pub fn is_read(&self) -> bool {
         self.request.ops.iter().all(Op::is_read)
-    }
-
-    /// Whether to execute it keeps a thread that others rely on for a moment only. Any of its keys may
-    /// have to be read from a disk.
-    pub(crate) fn is_brief(&self) -> bool {
-        let mut keys = self.request.ops.iter().map(Op::keys_looked_at);
-        keys.try_fold(0, |sum: usize, keys| sum.checked_add(keys?)).is_some_and(|n| n <= BRIEF_KEYS)
     }
 }
 

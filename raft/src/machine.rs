@@ -9,7 +9,7 @@ pub(crate) mod submitting;
 
 pub use reading::ReadBy;
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, unbounded};
@@ -66,7 +66,7 @@ pub struct Replicated<M: StateMachine> {
     raft: Raft,
     waiting: Sender<Waiting<M>>,
     /// The applier's, as long as it runs; others look at it where it is free.
-    served: Weak<Mutex<Served<M>>>,
+    served: Arc<Mutex<Option<Served<M>>>>,
     timeout: Duration,
     command_bytes_max: usize,
 }
@@ -74,7 +74,7 @@ pub struct Replicated<M: StateMachine> {
 impl<M: StateMachine> Clone for Replicated<M> {
     fn clone(&self) -> Self {
         let (raft, waiting, served) =
-            (self.raft.clone(), self.waiting.clone(), Weak::clone(&self.served));
+            (self.raft.clone(), self.waiting.clone(), Arc::clone(&self.served));
         Self { raft, waiting, served, ..*self }
     }
 }
@@ -113,10 +113,9 @@ impl<M: StateMachine> Replicated<M> {
         }
         let (waiting, incoming) = unbounded();
         let stage = persister.snapshot_stage();
-        let served = Arc::new(Mutex::new(Served::new(machine)));
-        let looked_at = Arc::downgrade(&served);
+        let served = Arc::new(Mutex::new(Some(Served::new(machine))));
         let sink = MachineSink {
-            served,
+            served: Arc::clone(&served),
             incoming,
             stage: Arc::clone(&stage),
             snapshot_log_bytes: options.snapshot_log_bytes,
@@ -130,7 +129,7 @@ impl<M: StateMachine> Replicated<M> {
             spawn(raft.shared(), me, "snapshots", body)?;
         }
         let timeout = options.timeout;
-        Ok(Self { raft, waiting, served: looked_at, timeout, command_bytes_max })
+        Ok(Self { raft, waiting, served, timeout, command_bytes_max })
     }
 
     /// The term, and who leads it as far as this peer knows; nobody, once it has stopped.

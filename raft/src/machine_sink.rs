@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
 use oarlock_storage::SnapshotStage;
-use oarlock_sync::Mutex;
+use oarlock_sync::{Mutex, MutexGuard};
 
 use crate::error::Stopped;
 use crate::rules::{ApplyWork, Rules, Why};
@@ -22,8 +22,9 @@ const WRITTEN_HERE_MAX: usize = 64 << 10;
 
 /// The state machine, and what the applier must know to serve it.
 pub(crate) struct MachineSink<M: StateMachine> {
-    /// Ours but for brief looks by others, who never wait for it.
-    pub(crate) served: Arc<Mutex<Served<M>>>,
+    /// Ours but for brief looks by others, who never wait for it. Nothing once the applier has ended:
+    /// the state goes with it, whoever has a handle on the peer.
+    pub(crate) served: Arc<Mutex<Option<Served<M>>>>,
     /// Who waits. Sent under the peer's lock, so it is on its way before the entry or round it names
     /// can be committed.
     pub(crate) incoming: Receiver<Waiting<M>>,
@@ -79,8 +80,12 @@ impl<M: StateMachine> Sink for MachineSink<M> {
 impl<M: StateMachine> MachineSink<M> {
     // This lock is no peer's, but the applier's own.
     #[cfg_attr(not(feature = "interleavings"), expect(clippy::disallowed_methods))]
+    fn lock(&self) -> MutexGuard<'_, Option<Served<M>>> {
+        self.served.lock()
+    }
+
     fn change<T>(&self, f: impl FnOnce(&mut Served<M>) -> T) -> T {
-        self.served.lock().change(f)
+        self.lock().as_mut().expect("it is there as long as we are").change(f)
     }
 
     fn learn_who_waits(&self) {
@@ -126,6 +131,14 @@ impl<M: StateMachine> MachineSink<M> {
                 drop(shared.step(Rules::snapshot_failed));
             }
         }
+    }
+}
+
+impl<M: StateMachine> Drop for MachineSink<M> {
+    fn drop(&mut self) {
+        // Whoever looks is waited for, and looks no longer when the peer is gone.
+        let served = self.lock().take();
+        drop(served);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Scenes with one peer that is its own majority: callers, election thread, log writer, applier.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use oarlock_rpc::promise;
@@ -134,7 +134,7 @@ pub(super) fn killed(disk: DiskOf) {
             let tell = told.expect();
             peer.read_with(move |_| tell());
             let tell = told.expect();
-            peer.look_with(true, |_| (), move |_| tell());
+            peer.look_with(|list| Some(list.items()), List::items, move |_| tell());
         }
     });
     let waiter = thread::spawn({
@@ -149,6 +149,31 @@ pub(super) fn killed(disk: DiskOf) {
     assert!(platter.held().closed, "killed, and its disk is in use");
     caller.join().expect("a caller");
     waiter.join().expect("a caller");
+    told.check();
+}
+
+/// Somebody looks at the state, here or on the applier, while a command is applied and the peer is
+/// killed: the state is gone before the kill returns.
+pub(super) fn looked_at_and_killed() {
+    let (peer, list, _) = leader(Disk::instant);
+    let told = Told::default();
+    let looker = thread::spawn({
+        let (peer, told) = (peer.clone(), told.clone());
+        move || {
+            for _ in 0..2 {
+                let tell = told.expect();
+                peer.look_with(
+                    |list| Some(list.items()).filter(|items| !items.is_empty()),
+                    List::items,
+                    move |_| tell(),
+                );
+            }
+        }
+    });
+    peer.submit_with(&Append(1), |_| {});
+    peer.kill();
+    assert_eq!(Arc::strong_count(&list.0), 1, "killed, and its state is there");
+    looker.join().expect("a looker");
     told.check();
 }
 
@@ -249,6 +274,11 @@ fn a_broken_disk_tells_every_caller_once() {
             });
         });
     }
+}
+
+#[test]
+fn nothing_of_the_state_outlives_a_kill() {
+    explore(SCHEDULES, looked_at_and_killed);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use crate::error::ReadError;
 use crate::rules::{Begun, Vouch};
 use crate::served::{ReadDone, Waiting};
 use crate::state_machine::StateMachine;
+use crate::threads::StopOnPanic;
 use crate::types::PeerId;
 
 /// Who serves a read that another peer passed on.
@@ -94,22 +95,23 @@ impl<M: StateMachine> Replicated<M> {
     }
 
     /// Looks at what this peer has applied, whatever others have done since: by itself no linearizable
-    /// read, but right behind [`ReadBy::Voucher`]. `done` gets what `f` found, exactly once (or an error,
-    /// perhaps only since this peer leads no longer). Neither must wait. If `f` is brief, both run on this
-    /// thread, unless something is being applied; else on the one that applies.
+    /// read, but right behind [`ReadBy::Voucher`]. `done` gets what was found, exactly once (or an error,
+    /// perhaps only since this peer leads no longer).
+    ///
+    /// Unless something is being applied, `here` looks at once, on this thread: the applier waits
+    /// meanwhile, so it should be brief, and find nothing (`None`) if it would not. Then, `f` looks
+    /// on the thread that applies. None of the three must wait.
     pub fn look_with<R>(
         &self,
-        is_brief: bool,
+        here: impl FnOnce(&M) -> Option<R>,
         f: impl FnOnce(&M) -> R + Send + 'static,
         done: impl FnOnce(Result<R, ReadError>) + Send + 'static,
     ) {
-        let mut f = Some(f);
-        // The applier is not to wait for more than this, nor for whoever `done` calls.
-        let found = if is_brief { self.look_here(&mut f) } else { None };
+        // The applier is not to wait for whoever `done` calls.
+        let found = self.look_here(here);
         if let Some(found) = found {
             return done(Ok(found));
         }
-        let f = f.expect("it has not looked");
         let mut done: Option<ReadDone<M>> = Some(Box::new(move |state| done(state.map(f))));
         let begun = self.raft.shared().step(|rules, _| {
             let done = done.take().expect("nobody took it before");
@@ -120,12 +122,11 @@ impl<M: StateMachine> Replicated<M> {
         }
     }
 
-    /// Looks, if nothing is being applied.
-    fn look_here<R>(&self, f: &mut Option<impl FnOnce(&M) -> R>) -> Option<R> {
-        let served = self.served.upgrade()?;
-        let served = served.try_lock()?;
-        let machine = served.look()?;
-        Some(f.take()?(machine))
+    /// Looks, if nothing is being applied. A panic stops the peer, as on the thread that applies.
+    fn look_here<R>(&self, here: impl FnOnce(&M) -> Option<R>) -> Option<R> {
+        let _guard = StopOnPanic::new(self.raft.shared(), "a look at the state");
+        let served = self.served.try_lock()?;
+        here(served.as_ref()?.look()?)
     }
 
     /// What this peer vouches for now, to pass a read on, and who leads as far as it knows. Once it has

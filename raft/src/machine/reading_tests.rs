@@ -1,6 +1,7 @@
 //! Who serves a read, and on which thread.
 #![expect(clippy::disallowed_methods, reason = "these tests wait in real time")]
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use oarlock_storage::MemoryPersister;
 use serde::{Deserialize, Serialize};
 
 use super::ReadBy;
-use crate::tests::{Add, Cluster};
+use crate::tests::{Add, Cluster, Counter};
 use crate::{
     EntryId, Options, PeerId, Peers, ReadError, Replicated, ReplicatedOptions, RestoreError,
     StateMachine, Vouch,
@@ -56,7 +57,8 @@ impl StateMachine for Held {
 fn look(peer: &Replicated<Held>, is_brief: bool) -> Receiver<(usize, Option<String>)> {
     let (tell, told) = unbounded();
     let look = |state: &Held| (state.applied, thread::current().name().map(str::to_owned));
-    peer.look_with(is_brief, look, move |found| drop(tell.send(found.expect("it runs"))));
+    let here = |state: &Held| is_brief.then(|| look(state));
+    peer.look_with(here, look, move |found| drop(tell.send(found.expect("it runs"))));
     told
 }
 
@@ -93,8 +95,33 @@ fn a_brief_look_waits_for_no_thread_unless_something_is_being_applied() {
     peer.kill();
     for is_brief in [true, false] {
         let (tell, told) = unbounded();
-        peer.look_with(is_brief, |_| (), move |found| drop(tell.send(found)));
+        let here = |_: &Held| is_brief.then_some(());
+        peer.look_with(here, |_| (), move |found| drop(tell.send(found)));
         assert!(matches!(told.try_recv().expect("at once"), Err(ReadError::Stopped(_))));
+    }
+}
+
+#[test]
+fn a_look_that_panics_stops_the_peer_on_whichever_thread_it_is() {
+    for is_brief in [true, false] {
+        let disk = Box::new(MemoryPersister::new());
+        let options = ReplicatedOptions::default();
+        let peer = Replicated::open(PeerId(0), Peers::new(), disk, Counter(0), options).unwrap();
+        let looks = AssertUnwindSafe(|| {
+            // Here as soon as the applier is done with what an election leaves it to do.
+            while peer.raft().stopped().is_none() {
+                let here = |_: &Counter| is_brief.then(|| panic!("a look"));
+                let there = move |_: &Counter| assert!(is_brief, "a look");
+                peer.look_with(here, there, |_| {});
+                thread::sleep(Duration::from_millis(1));
+            }
+        });
+        assert_eq!(catch_unwind(looks).is_err(), is_brief);
+        let why = peer.raft().stopped().expect("it has stopped").to_string();
+        let who = if is_brief { "a look at the state" } else { "thread raft-0-applier" };
+        assert_eq!(why, format!("this peer has stopped: {who} panicked"));
+        // Whoever kills it hears of the applier's panic.
+        assert_eq!(catch_unwind(AssertUnwindSafe(|| peer.kill())).is_err(), !is_brief);
     }
 }
 
@@ -130,7 +157,8 @@ fn a_follower_serves_what_it_has_applied_and_the_leader_what_it_has_not() {
     assert!(served_by_voucher(&cluster, leader, vouch));
     let found = {
         let (tell, told) = unbounded();
-        follower.look_with(true, |state| state.0, move |found| tell.send(found.unwrap()).unwrap());
+        let done = move |found: Result<_, _>| tell.send(found.unwrap()).unwrap();
+        follower.look_with(|state| Some(state.0), |state| state.0, done);
         told.recv_timeout(LONG).unwrap()
     };
     assert_eq!(found, answered);

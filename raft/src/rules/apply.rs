@@ -74,9 +74,24 @@ impl Rules {
         if let Some(through) = self.take_failed_reads() {
             return Due::Now(ApplyWork::FailReads { through });
         }
-        if let Some(through) = self.take_ready_reads() {
-            return Due::Now(ApplyWork::ServeReads { through });
+        // By turns: looks need nothing applied, so there might be some each time.
+        if !std::mem::take(&mut self.served_reads)
+            && let Some(reads) = self.reads_due()
+        {
+            return reads;
         }
+        let due = self.change_due(applied, now);
+        if let Due::Now(_) = due { due } else { self.reads_due().unwrap_or(due) }
+    }
+
+    fn reads_due(&mut self) -> Option<Due<ApplyWork>> {
+        let through = self.take_ready_reads()?;
+        self.served_reads = true;
+        Some(Due::Now(ApplyWork::ServeReads { through }))
+    }
+
+    /// What changes the state, or has it written.
+    fn change_due(&mut self, applied: Index, now: Instant) -> Due<ApplyWork> {
         if let Some(snapshot) = self.take_published() {
             return Due::Now(ApplyWork::Published(snapshot, applied));
         }

@@ -261,7 +261,7 @@ mod tests {
     use crate::message::{AppendEntriesReply, AppendOutcome};
     use crate::options::Options;
     use crate::rules::elected::{elect, waiting, write};
-    use crate::rules::{Due, Send};
+    use crate::rules::{ApplyWork, Due, Send};
 
     const OTHER: PeerId = PeerId(1);
 
@@ -358,6 +358,24 @@ mod tests {
         let look = rules.begin_look();
         assert!(rules.take_wake().committed, "the applier sleeps on");
         assert_eq!((rules.take_failed_reads(), rules.take_ready_reads()), (None, Some(look)));
+    }
+
+    /// Something to apply is there each time the applier comes, and somebody who looks.
+    #[test]
+    fn looks_without_end_keep_nobody_from_applying() {
+        let (mut rules, now) = leader_of(3);
+        commit(&mut rules, now);
+        rules.last_applied = 0;
+        let (mut served, mut applied) = (0, 0);
+        for _ in 0..4 {
+            rules.begin_look();
+            match rules.apply_due(0, now) {
+                Due::Now(ApplyWork::ServeReads { .. }) => served += 1,
+                Due::Now(ApplyWork::Entries(_)) => applied += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!((served, applied), (2, 2));
     }
 
     #[test]

@@ -302,7 +302,7 @@ impl<M: StateMachine> Peer<M> {
         self.settle(now);
     }
 
-    /// As [`crate::Replicated::look_with`] for what is not brief.
+    /// As [`crate::Replicated::look_with`] for what is left to the applier.
     pub fn look_with(
         &mut self,
         now: Instant,

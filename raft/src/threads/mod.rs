@@ -9,6 +9,7 @@ mod pace;
 pub(crate) mod replication;
 pub(crate) mod snapshots;
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use oarlock_sync::thread::{self, JoinHandle};
@@ -41,20 +42,28 @@ fn spawn_unkept(
     let name = format!("raft-{me}-{name}");
     let thread_name = name.clone();
     thread::Builder::new().name(thread_name).spawn(move || {
-        let _guard = StopOnPanic { shared: Arc::clone(&for_body), name };
+        let _guard = StopOnPanic::new(&for_body, format!("thread {name}"));
         body(&for_body);
     })
 }
 
-struct StopOnPanic {
-    shared: Arc<Shared>,
-    name: String,
+/// Whoever panics while this lives stops the peer.
+pub(crate) struct StopOnPanic<'a, S: Display> {
+    shared: &'a Shared,
+    /// What panics.
+    who: S,
 }
 
-impl Drop for StopOnPanic {
+impl<'a, S: Display> StopOnPanic<'a, S> {
+    pub(crate) fn new(shared: &'a Shared, who: S) -> Self {
+        Self { shared, who }
+    }
+}
+
+impl<S: Display> Drop for StopOnPanic<'_, S> {
     fn drop(&mut self) {
         if thread::panicking() {
-            self.shared.stop(Stopped(format!("thread {} panicked", self.name)));
+            self.shared.stop(Stopped(format!("{} panicked", self.who)));
         }
     }
 }
