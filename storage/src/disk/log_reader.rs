@@ -1,10 +1,10 @@
-//! Reading the whole log when a directory is opened: every segment's head, every batch, and the
-//! verdict on how it ends. Reads only.
+//! Reading the log when a directory is opened: every segment's head, every batch that the current
+//! snapshot does not stand for, and the verdict on how it ends. Reads only.
 
 use std::sync::Arc;
 
 use super::files::Files;
-use super::format::{Generation, Identity, SegmentHead, VoteSlot};
+use super::format::{Generation, Identity, SegmentHead, SnapshotRef, VoteSlot};
 use super::progress::Progress;
 use super::replay::Replay;
 use super::scan::{Defect, End};
@@ -18,11 +18,31 @@ pub(crate) struct Log {
     /// The batch that holds the newest hard state, if it still exists, and whether it holds nothing
     /// else.
     pub(crate) hard_state_batch: Option<(u64, bool)>,
-    /// All segments but the last, oldest first.
+    /// What stands before the others, and was not read.
+    pub(crate) standby: Vec<Standby>,
+    /// All other segments but the last, oldest first.
     pub(crate) closed: Vec<ClosedSegment>,
     pub(crate) last: LastSegment,
     /// Segments before a gap in the numbers: what an interrupted removal leaves.
     pub(crate) stragglers: Vec<u64>,
+}
+
+/// How much of a log is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    All,
+    /// Not the segments that the current snapshot covers: they stand in for it, if it is lost. Only their
+    /// heads are.
+    WithoutStandby,
+}
+
+/// A segment all of whose entries are in the current snapshot.
+pub(crate) struct Standby {
+    pub(crate) number: u64,
+    /// The last index of the log before it.
+    start_index: u64,
+    /// The last index of the log at its end.
+    pub(crate) last_index: u64,
 }
 
 /// A segment that takes no more, and where its batches end.
@@ -55,6 +75,7 @@ pub(crate) fn read(
     identity: Identity,
     slot: Option<VoteSlot>,
     (map, segment_bytes): (bool, u64),
+    extent: Extent,
 ) -> Result<Log, StorageError> {
     let mut numbers: Vec<u64> =
         files.list()?.iter().filter_map(|name| segment::number_of(name)).collect();
@@ -65,19 +86,36 @@ pub(crate) fn read(
     let run =
         numbers.chunk_by(|a, b| a + 1 == *b).next_back().expect("there is a segment").to_vec();
     numbers.truncate(numbers.len() - run.len());
+    let segments = SegmentReader { files, identity, map };
+    let standby = match extent {
+        Extent::All => Vec::new(),
+        Extent::WithoutStandby => match standby(&segments, &run) {
+            // Whoever reads all of it says where.
+            Err(StorageError::Damaged { .. }) => Vec::new(),
+            found => found?,
+        },
+    };
+    let run = &run[standby.len()..];
     let (first, last) = (run[0], run[run.len() - 1]);
     let mut reader = Reader::new(files, slot);
     let threads = threads_for(run.len(), segment_bytes);
-    let read = SegmentReader { files, identity, map }.read_all(&run, threads, |number, segment| {
+    let done = segments.read_all(run, threads, |number, segment| {
         reader.tell(number - first, run.len());
         reader.check_continues(&segment.head)?;
         if number == last { reader.take_last(segment) } else { reader.take_closed(segment) }
     });
-    read.map_err(|error| reader.locate(error))?;
+    done.map_err(|error| reader.locate(error))?;
     let Reader { log, hard_state_batch, closed, last, .. } = reader;
     let replay = log.expect("the last segment was read");
     let last = last.expect("the last segment was read");
-    if replay.start_index() > replay.state.floor() {
+    if let Some(oldest) = standby.first() {
+        // What was not read may begin further back than its head says, if entries were dropped behind that;
+        // and it may be needed, if the current snapshot is older than one that was damaged.
+        let covers = |current: SnapshotRef| current.last_included.index >= replay.start_index();
+        if oldest.start_index > replay.state.floor() || !replay.state.current.is_some_and(covers) {
+            return read(files, identity, slot, (map, segment_bytes), Extent::All);
+        }
+    } else if replay.start_index() > replay.state.floor() {
         let missing = segment::name(first.saturating_sub(1));
         let (from, to) = (replay.state.floor() + 1, replay.start_index());
         return Err(files.damaged(
@@ -86,9 +124,34 @@ pub(crate) fn read(
             format!("it is missing, with entries {from} to {to}"),
         ));
     }
-    let log = Log { replay, hard_state_batch, closed, last, stragglers: numbers };
+    let log = Log { replay, hard_state_batch, standby, closed, last, stragglers: numbers };
     check_slot(files, identity, &log, slot)?;
     Ok(log)
+}
+
+/// The segments at the beginning of `run` that the current snapshot covers.
+///
+/// The last segment may say anew which snapshot is current; that covers as much, unless it takes the
+/// place of a damaged one. The segment before the last is always read: it may lack its seal.
+fn standby(segments: &SegmentReader<'_>, run: &[u64]) -> Result<Vec<Standby>, StorageError> {
+    let mut standby = Vec::new();
+    let [others @ .., _, last] = run else { return Ok(standby) };
+    let state_before = |number| Ok(segments.open_head(number)?.1.state);
+    let Some(current) = state_before(*last)?.current else { return Ok(standby) };
+    let mut start_index = None;
+    for (number, next) in std::iter::zip(others, &run[1..]) {
+        let start = match start_index {
+            Some(index) => index,
+            None => state_before(*number)?.last_index,
+        };
+        let end = state_before(*next)?.last_index;
+        if end > current.last_included.index {
+            break;
+        }
+        standby.push(Standby { number: *number, start_index: start, last_index: end });
+        start_index = Some(end);
+    }
+    Ok(standby)
 }
 
 /// What stands before the first defect of a log.

@@ -102,8 +102,9 @@ pub struct DiskPersister {
 }
 
 impl DiskPersister {
-    /// Opens the directory, or makes it. It is verified as a whole, and what it held is durable when
-    /// this returns.
+    /// Opens the directory, or makes it. The current snapshot and the log behind it are verified (of what
+    /// stands in for the snapshot, if it is lost, only the heads, unless it is), and what they held is
+    /// durable when this returns.
     ///
     /// A write that a crash cut short, and which therefore was never acknowledged, is dropped.
     /// Anything else that is not as it was written is [`StorageError::Damaged`], and then nothing

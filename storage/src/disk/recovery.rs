@@ -11,7 +11,7 @@ use super::format::{
     sums_bytes,
 };
 use super::lock_file::LockFile;
-use super::log_reader::{self, ClosedSegment, LastSegment, Log};
+use super::log_reader::{self, ClosedSegment, Extent, LastSegment, Log};
 use super::remover::Remover;
 use super::replay::Replay;
 use super::segment::{self, Segment, zero};
@@ -61,7 +61,7 @@ pub(crate) fn open(
     Ok(persister)
 }
 
-/// What a directory holds, read and found good as a whole.
+/// What a directory holds, as far as it is needed: read, and found good.
 pub(crate) struct Judged {
     pub(crate) log: Log,
     pub(crate) shape: LogShape,
@@ -69,15 +69,27 @@ pub(crate) struct Judged {
     pub(crate) current_is_damaged: bool,
 }
 
-/// Reads everything and judges it; changes nothing. `how` says whether files are mapped, and how long
+/// Reads what is needed and judges it; changes nothing. `how` says whether files are mapped, and how long
 /// segments are.
 pub(crate) fn judge(
     files: &Files,
     identity: Identity,
     how: (bool, u64),
 ) -> Result<Judged, StorageError> {
-    let mut log = log_reader::read(files, identity, vote::read(files)?, how)?;
-    let (snapshot, current_is_damaged) = choose_snapshot(files, identity, &log, how.0)?;
+    let slot = vote::read(files)?;
+    let read = |extent| log_reader::read(files, identity, slot, how, extent);
+    let mut log = read(Extent::WithoutStandby)?;
+    let (snapshot, current_is_damaged) = match current_snapshot(files, identity, &log, how.0)? {
+        Ok(current) => (current, false),
+        Err(damage) => {
+            log::warn!("{damage}; the previous snapshot and the log stand in for it");
+            // The log reaches back to the floor, which is where the previous one ends.
+            log = read(Extent::All)?;
+            let previous = log.replay.state.previous;
+            let open = |reference| snapshot::open(files, reference, identity.cluster_id, how.0);
+            (previous.as_ref().map(open).transpose()?, true)
+        }
+    };
     let (shape, recovered) = assemble(files, &mut log.replay, snapshot)?;
     Ok(Judged { log, shape, recovered, current_is_damaged })
 }
@@ -108,41 +120,29 @@ fn make_durable(
         let batch = log.hard_state_batch.unwrap_or((0, false));
         vote.write((state.generation, state.hard_state), batch)?;
     }
-    let closed: VecDeque<Closed> = log
-        .closed
-        .iter()
-        .map(|segment| Closed {
-            number: segment.head.number,
-            last_index: segment.last_index,
-            // Entries may be parts of its map, and nothing may change under them.
-            sums: None,
-        })
+    let standby = log.standby.iter().map(|segment| (segment.number, segment.last_index));
+    let closed = log.closed.iter().map(|segment| (segment.head.number, segment.last_index));
+    let closed: VecDeque<Closed> = standby
+        .chain(closed)
+        // Entries may be parts of its map, and nothing may change under them.
+        .map(|(number, last_index)| Closed { number, last_index, sums: None })
         .collect();
     let wal = Wal::new(Arc::clone(files), segment_bytes, options.prepare_spares, closed, active);
     Ok(Durable { wal, vote })
 }
 
-/// The current snapshot; or, if that is damaged or missing, the one before it, as long as the log
-/// leads from there to the end. Also whether the latter happened.
-fn choose_snapshot(
+/// The current snapshot, if there is one. The inner error is damage that something stands in for.
+fn current_snapshot(
     files: &Files,
     identity: Identity,
     log: &Log,
     map: bool,
-) -> Result<(Option<Snapshot>, bool), StorageError> {
-    let state = &log.replay.state;
-    let Some(current) = state.current else { return Ok((None, false)) };
-    let open = |reference| snapshot::open(files, reference, identity.cluster_id, map);
-    let error = match open(&current) {
-        Ok(snapshot) => return Ok((Some(snapshot), false)),
-        Err(error @ StorageError::Damaged { .. }) if !current.resets_log => error,
-        Err(error) => return Err(error),
-    };
-    // The log reaches back to the floor, which is where the previous one ends: this was checked.
-    log::warn!("{error}; the previous snapshot and the log stand in for it");
-    match &state.previous {
-        Some(previous) => Ok((Some(open(previous)?), true)),
-        None => Ok((None, true)),
+) -> Result<Result<Option<Snapshot>, StorageError>, StorageError> {
+    let Some(current) = log.replay.state.current else { return Ok(Ok(None)) };
+    match snapshot::open(files, &current, identity.cluster_id, map) {
+        Ok(snapshot) => Ok(Ok(Some(snapshot))),
+        Err(error @ StorageError::Damaged { .. }) if !current.resets_log => Ok(Err(error)),
+        Err(error) => Err(error),
     }
 }
 

@@ -163,6 +163,25 @@ impl SegmentReader<'_> {
 
     /// Opens a segment and checks that it is the one its name says, of the length its head says.
     pub(crate) fn open(&self, number: u64) -> Result<Opened, StorageError> {
+        let (file, head) = self.open_head(number)?;
+        let (files, name, len) = (self.files, segment::name(number), head.file_bytes);
+        let before = Before(match head.sums_crc {
+            None => None,
+            Some(_) if len < head.batches_at() => {
+                return Err(files.damaged(&name, len, "it is cut short"));
+            }
+            Some(crc) => {
+                let sums = file.read_at(HEAD_BYTES as u64, sums_bytes(len))?;
+                let sums = SectorSums::decode(&sums, len, crc);
+                let what = "the checksums of what it stands on are wrong";
+                Some(sums.ok_or_else(|| files.damaged(&name, HEAD_BYTES as u64, what))?)
+            }
+        });
+        Ok(Opened { file, head, before })
+    }
+
+    /// [`open`](Self::open), without a look at what is behind the head.
+    pub(crate) fn open_head(&self, number: u64) -> Result<(File, SegmentHead), StorageError> {
         let files = self.files;
         let name = segment::name(number);
         let Some(file) = files.open_existing(&name)? else {
@@ -190,19 +209,7 @@ impl SegmentReader<'_> {
             let what = format!("it is {len} bytes long instead of {}", head.file_bytes);
             return Err(files.damaged(&name, len.min(head.file_bytes), what));
         }
-        let before = Before(match head.sums_crc {
-            None => None,
-            Some(_) if len < head.batches_at() => {
-                return Err(files.damaged(&name, len, "it is cut short"));
-            }
-            Some(crc) => {
-                let sums = file.read_at(HEAD_BYTES as u64, sums_bytes(len))?;
-                let sums = SectorSums::decode(&sums, len, crc);
-                let what = "the checksums of what it stands on are wrong";
-                Some(sums.ok_or_else(|| files.damaged(&name, HEAD_BYTES as u64, what))?)
-            }
-        });
-        Ok(Opened { file, head, before })
+        Ok((file, head))
     }
 }
 

@@ -119,7 +119,7 @@ fn summary(judged: &Judged) -> Summary {
         snapshot,
         entry_count: recovered.entries.len() as u64,
         last: recovered.entries.last().map_or(base, |entry| entry.id),
-        segment_count: log.closed.len() + 1,
+        segment_count: log.standby.len() + log.closed.len() + 1,
     }
 }
 

@@ -56,7 +56,8 @@ fn flip_bits(ground: Ground) {
     });
     tally.tell(ground, "every bit flipped");
     assert_eq!(tally.without_last, 0, "no flipped bit loses anything");
-    assert!(tally.refused > 300_000 && tally.same > 5_000, "{tally:?}");
+    let refused_min = ground.read_whole(300_000, 250_000);
+    assert!(tally.refused > refused_min && tally.same > 5_000, "{tally:?}");
 }
 
 /// Sectors of the last batch that are, by right, what was there before are no sign of a cut.
@@ -110,7 +111,7 @@ fn zero_sectors(ground: Ground) {
         "those of the last batch that were zeros before"
     );
     assert_eq!(unwritten, if ground == Ground::Zeros { 3 } else { 2 });
-    assert!(tally.refused > 50, "{tally:?}");
+    assert!(tally.refused > ground.read_whole(50, 40), "{tally:?}");
 }
 
 #[test]
@@ -137,7 +138,7 @@ fn go_back(ground: Ground) {
         }
     }
     tally.tell(ground, "every sector as it was before each step");
-    assert!(tally.refused > 50, "{tally:?}");
+    assert!(tally.refused > ground.read_whole(50, 25), "{tally:?}");
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod repair_crash;
 mod restart;
 mod shelf;
 mod spares;
+mod standby;
 mod tree;
 mod used;
 mod workload;

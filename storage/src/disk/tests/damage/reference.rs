@@ -56,6 +56,17 @@ pub(super) enum Ground {
     Used,
 }
 
+impl Ground {
+    /// The first where every segment is read; the second where some stand by, to be read only if the
+    /// current snapshot is lost.
+    pub(super) fn read_whole(self, all: u64, some: u64) -> u64 {
+        match self {
+            Self::Zeros => all,
+            Self::Used => some,
+        }
+    }
+}
+
 /// What the directory went through: entries of one sector and of several, some of them zeros, a few
 /// of them in one batch, votes, snapshots, and a conflict.
 fn steps(ground: Ground) -> Vec<Step> {
