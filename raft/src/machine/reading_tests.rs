@@ -125,6 +125,38 @@ fn a_look_that_panics_stops_the_peer_on_whichever_thread_it_is() {
     }
 }
 
+/// Looks as long as it may take until it is on this thread, when dropped.
+struct LooksWhenDropped<'a>(&'a Replicated<Counter>);
+
+impl Drop for LooksWhenDropped<'_> {
+    fn drop(&mut self) {
+        let deadline = super::deadline_in(LONG);
+        let mut found = None;
+        while found.is_none() && oarlock_sync::now() < deadline {
+            let here = |state: &Counter| {
+                found = Some(state.0);
+                found
+            };
+            self.0.look_with(here, |state| state.0, |_| {});
+        }
+        assert_eq!(found, Some(0));
+    }
+}
+
+#[test]
+fn a_look_amid_somebody_elses_panic_stops_nobody() {
+    let disk = Box::new(MemoryPersister::new());
+    let options = ReplicatedOptions::default();
+    let peer = Replicated::open(PeerId(0), Peers::new(), disk, Counter(0), options).unwrap();
+    let panics = AssertUnwindSafe(|| {
+        let _looks = LooksWhenDropped(&peer);
+        panic!("for another reason");
+    });
+    assert!(catch_unwind(panics).is_err());
+    assert!(peer.raft().stopped().is_none());
+    peer.kill();
+}
+
 /// Who serves a read that `vouch` came with: the leader, or whoever vouched.
 fn served_by_voucher(cluster: &Cluster, leader: PeerId, vouch: Vouch) -> bool {
     let (tell, told) = unbounded();

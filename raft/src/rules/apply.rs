@@ -7,6 +7,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::read::Proof;
 use super::{Due, ReadId, Rules};
 use crate::mistake;
 use crate::types::{Entry, Index, Snapshot};
@@ -74,19 +75,21 @@ impl Rules {
         if let Some(through) = self.take_failed_reads() {
             return Due::Now(ApplyWork::FailReads { through });
         }
-        // By turns: looks need nothing applied, so there might be some each time.
-        if !std::mem::take(&mut self.served_reads)
-            && let Some(reads) = self.reads_due()
-        {
+        // By turns, reads of either kind and then changes: looks need nothing applied, so there might be
+        // some each time.
+        let behind = self.served_reads.take();
+        if let Some(reads) = self.reads_due(behind) {
             return reads;
         }
-        let due = self.change_due(applied, now);
-        if let Due::Now(_) = due { due } else { self.reads_due().unwrap_or(due) }
+        match self.change_due(applied, now) {
+            Due::Now(work) => Due::Now(work),
+            due => self.reads_due(None).unwrap_or(due),
+        }
     }
 
-    fn reads_due(&mut self) -> Option<Due<ApplyWork>> {
-        let through = self.take_ready_reads()?;
-        self.served_reads = true;
+    fn reads_due(&mut self, behind: Option<Proof>) -> Option<Due<ApplyWork>> {
+        let through = self.take_ready_reads(behind)?;
+        self.served_reads = Some(through.proof);
         Some(Due::Now(ApplyWork::ServeReads { through }))
     }
 

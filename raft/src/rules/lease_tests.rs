@@ -98,11 +98,11 @@ fn a_read_by_lease_waits_for_nobody_until_the_lease_runs_out() {
     rules.take_wake();
     let last = left + LAST_OF_LEASE;
     let read = waiting(rules.begin_read(None, last));
-    assert_eq!((read.proof, rules.take_ready_reads()), (Proof::AtHand, Some(read)));
+    assert_eq!((read.proof, rules.take_ready_reads(None)), (Proof::AtHand, Some(read)));
     let wake = rules.take_wake();
     assert!(wake.committed && !wake.entries_to_send, "the applier alone has something to do");
     assert_eq!(proof_at(&mut rules, left + LEASE), Proof::Round, "counted from when it left");
-    assert_eq!(rules.take_ready_reads(), None);
+    assert_eq!(rules.take_ready_reads(None), None);
 }
 
 #[test]

@@ -141,8 +141,8 @@ pub(crate) struct Rules {
     commit_index: Index,
     last_applied: Index,
     rest: apply::Rest,
-    /// The applier was last given reads to serve.
-    served_reads: bool,
+    /// What the applier was given last, if it was reads to serve.
+    served_reads: Option<Proof>,
     role: Role,
     leader: Option<PeerId>,
     /// The random time-out of this stint as follower or candidate.
@@ -208,7 +208,7 @@ impl Rules {
             commit_index: base.index,
             last_applied: base.index,
             rest: apply::Rest::default(),
-            served_reads: false,
+            served_reads: None,
             role: Role::Follower,
             leader: None,
             election_timeout: Duration::ZERO,

@@ -37,7 +37,7 @@ pub struct Vouch {
 }
 
 /// What proves that the leader of a read still led after it began.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Proof {
     /// A round of messages that is still to come.
     Round,
@@ -234,14 +234,15 @@ impl Rules {
         })
     }
 
-    /// The last of the reads of some kind that may be served now; they are waiting no longer.
-    pub(super) fn take_ready_reads(&mut self) -> Option<ReadId> {
+    /// The last of the reads of some kind that may be served now; they are waiting no longer. Only the kinds
+    /// that come behind `behind`.
+    pub(super) fn take_ready_reads(&mut self, behind: Option<Proof>) -> Option<ReadId> {
         let (confirmed, applied) = (self.reads.confirmed_round, self.last_applied);
         let is_ready = |read: &Read| {
             (read.round <= confirmed || mistake!(ReadsWithoutRound))
                 && read.index.is_some_and(|index| index <= applied)
         };
-        let mut queues = self.reads.queues().into_iter();
+        let mut queues = self.reads.queues().into_iter().filter(|(proof, _)| Some(*proof) > behind);
         queues
             .find_map(|(proof, queue)| queue.take(is_ready).map(|number| ReadId { proof, number }))
     }
@@ -300,14 +301,14 @@ mod tests {
         let (mut rules, now) = leader_of(3);
         let vouch = Some(vouch_of(OTHER, 1));
         let early = waiting(rules.begin_read(vouch, now));
-        assert_eq!((early.proof, rules.take_ready_reads()), (Proof::AtHand, None));
+        assert_eq!((early.proof, rules.take_ready_reads(None)), (Proof::AtHand, None));
         commit(&mut rules, now);
-        assert_eq!(rules.take_ready_reads(), Some(early), "something of its term is committed");
+        assert_eq!(rules.take_ready_reads(None), Some(early), "something of its term is committed");
         // One that needs a round does not keep others waiting.
         let slow = waiting(rules.begin_read(None, now));
-        assert_eq!((slow.proof, rules.take_ready_reads()), (Proof::Round, None));
+        assert_eq!((slow.proof, rules.take_ready_reads(None)), (Proof::Round, None));
         let quick = waiting(rules.begin_read(vouch, now));
-        assert_eq!(rules.take_ready_reads(), Some(quick));
+        assert_eq!(rules.take_ready_reads(None), Some(quick));
         assert!(rules.take_wake().committed, "the applier sleeps on");
     }
 
@@ -319,7 +320,7 @@ mod tests {
             let read = waiting(rules.begin_read(Some(vouch_of(peer, term)), now));
             assert_eq!(read.proof, Proof::Round, "S{peer} in term {term}");
         }
-        assert_eq!(rules.take_ready_reads(), None);
+        assert_eq!(rules.take_ready_reads(None), None);
     }
 
     #[test]
@@ -357,25 +358,30 @@ mod tests {
         let _ = rules.take_wake();
         let look = rules.begin_look();
         assert!(rules.take_wake().committed, "the applier sleeps on");
-        assert_eq!((rules.take_failed_reads(), rules.take_ready_reads()), (None, Some(look)));
+        assert_eq!((rules.take_failed_reads(), rules.take_ready_reads(None)), (None, Some(look)));
     }
 
-    /// Something to apply is there each time the applier comes, and somebody who looks.
+    /// Something to apply is there each time the applier comes, and reads of either kind.
     #[test]
-    fn looks_without_end_keep_nobody_from_applying() {
+    fn neither_reads_nor_what_is_to_be_applied_wait_for_the_others_to_end() {
         let (mut rules, now) = leader_of(3);
         commit(&mut rules, now);
         rules.last_applied = 0;
-        let (mut served, mut applied) = (0, 0);
-        for _ in 0..4 {
+        let mut order = Vec::new();
+        for _ in 0..6 {
             rules.begin_look();
-            match rules.apply_due(0, now) {
-                Due::Now(ApplyWork::ServeReads { .. }) => served += 1,
-                Due::Now(ApplyWork::Entries(_)) => applied += 1,
+            let read = waiting(rules.begin_read(None, now));
+            assert_eq!(read.proof, Proof::Round);
+            rules.reads.by_round.waiting.back_mut().expect("it waits").index = Some(0);
+            rules.reads.confirmed_round = rules.reads.latest_round;
+            order.push(match rules.apply_due(0, now) {
+                Due::Now(ApplyWork::ServeReads { through }) => Some(through.proof),
+                Due::Now(ApplyWork::Entries(_)) => None,
                 other => panic!("{other:?}"),
-            }
+            });
         }
-        assert_eq!((served, applied), (2, 2));
+        let turn = [Some(Proof::Round), Some(Proof::AtHand), None];
+        assert_eq!(order, [turn, turn].concat());
     }
 
     #[test]
@@ -386,6 +392,6 @@ mod tests {
         rules.follow(2, OTHER, now);
         let lost = [rules.take_failed_reads(), rules.take_failed_reads()];
         assert_eq!(lost, [Some(by_round), Some(vouched)]);
-        assert_eq!((rules.take_failed_reads(), rules.take_ready_reads()), (None, None));
+        assert_eq!((rules.take_failed_reads(), rules.take_ready_reads(None)), (None, None));
     }
 }

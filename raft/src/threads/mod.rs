@@ -47,22 +47,23 @@ fn spawn_unkept(
     })
 }
 
-/// Whoever panics while this lives stops the peer.
+/// Whoever begins to panic while this lives stops the peer.
 pub(crate) struct StopOnPanic<'a, S: Display> {
     shared: &'a Shared,
+    was_panicking: bool,
     /// What panics.
     who: S,
 }
 
 impl<'a, S: Display> StopOnPanic<'a, S> {
     pub(crate) fn new(shared: &'a Shared, who: S) -> Self {
-        Self { shared, who }
+        Self { shared, was_panicking: thread::panicking(), who }
     }
 }
 
 impl<S: Display> Drop for StopOnPanic<'_, S> {
     fn drop(&mut self) {
-        if thread::panicking() {
+        if thread::panicking() && !self.was_panicking {
             self.shared.stop(Stopped(format!("{} panicked", self.who)));
         }
     }

@@ -113,6 +113,7 @@ pub(crate) fn read(
         // and it may be needed, if the current snapshot is older than one that was damaged.
         let covers = |current: SnapshotRef| current.last_included.index >= replay.start_index();
         if oldest.start_index > replay.state.floor() || !replay.state.current.is_some_and(covers) {
+            drop((replay, closed, last));
             return read(files, identity, slot, (map, segment_bytes), Extent::All);
         }
     } else if replay.start_index() > replay.state.floor() {
@@ -163,15 +164,29 @@ pub(crate) struct Salvage {
     pub(crate) current_term: u64,
 }
 
-/// Reads the newest run of segments up to its first defect, whatever that is.
-pub(crate) fn salvage(files: &Files, identity: Identity) -> Result<Salvage, StorageError> {
+/// Reads the log up to its first defect, whatever that is: from the newest segment on that begins at
+/// `base` or before it; without one, from the oldest.
+pub(crate) fn salvage(
+    files: &Files,
+    identity: Identity,
+    base: u64,
+) -> Result<Salvage, StorageError> {
     let mut numbers: Vec<u64> =
         files.list()?.iter().filter_map(|name| segment::number_of(name)).collect();
     numbers.sort_unstable();
+    let segments = SegmentReader { files, identity, map: true };
+    let mut first = 0;
+    for (nth, number) in numbers.iter().enumerate() {
+        match segments.open_head(*number) {
+            Ok((_, head)) if head.state.last_index <= base => first = nth,
+            Ok(_) | Err(StorageError::Damaged { .. } | StorageError::Foreign { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
     let mut reader = Reader::new(files, None);
-    // From the oldest on: what is behind a gap cannot follow what is before it.
-    let run = numbers.chunk_by(|a, b| a + 1 == *b).next().unwrap_or_default();
-    let read = SegmentReader { files, identity, map: true }.read_all(run, 1, |_, segment| {
+    // What is behind a gap cannot follow what is before it.
+    let run = numbers[first..].chunk_by(|a, b| a + 1 == *b).next().unwrap_or_default();
+    let read = segments.read_all(run, 1, |_, segment| {
         reader.check_continues(&segment.head)?;
         reader.take_closed(segment)
     });

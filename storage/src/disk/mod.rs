@@ -102,12 +102,12 @@ pub struct DiskPersister {
 }
 
 impl DiskPersister {
-    /// Opens the directory, or makes it. The current snapshot and the log behind it are verified (of what
-    /// stands in for the snapshot, if it is lost, only the heads, unless it is), and what they held is
-    /// durable when this returns.
+    /// Opens the directory, or makes it. What is needed of it is verified as a whole, and durable when this
+    /// returns; of the part of the log that would stand in for the current snapshot, only the heads are
+    /// looked at, unless that snapshot is damaged.
     ///
     /// A write that a crash cut short, and which therefore was never acknowledged, is dropped.
-    /// Anything else that is not as it was written is [`StorageError::Damaged`], and then nothing
+    /// Anything else there that is not as it was written is [`StorageError::Damaged`], and then nothing
     /// has been changed. [`StorageError::InUse`] if anyone has it open, [`StorageError::Foreign`] if
     /// it belongs to someone else.
     pub fn open(dir: &Path, options: DiskOptions) -> Result<Self, StorageError> {

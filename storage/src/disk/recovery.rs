@@ -84,6 +84,7 @@ pub(crate) fn judge(
         Err(damage) => {
             log::warn!("{damage}; the previous snapshot and the log stand in for it");
             // The log reaches back to the floor, which is where the previous one ends.
+            drop(log);
             log = read(Extent::All)?;
             let previous = log.replay.state.previous;
             let open = |reference| snapshot::open(files, reference, identity.cluster_id, how.0);

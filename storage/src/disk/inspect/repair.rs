@@ -98,7 +98,6 @@ impl Saved {
 
 /// The newest snapshot that is whole, and the log up to the first defect, as far as it follows it.
 fn save(files: &Files, identity: Identity) -> Result<Saved, StorageError> {
-    let Salvage { entries, start_index, current_term } = log_reader::salvage(files, identity)?;
     let mut ids: Vec<EntryId> =
         files.list()?.iter().filter_map(|name| snapshot::id_of(name)).collect();
     ids.sort_unstable_by_key(|id| id.index);
@@ -114,6 +113,8 @@ fn save(files: &Files, identity: Identity) -> Result<Saved, StorageError> {
         }
     }
     let base = newest.as_ref().map_or(EntryId::default(), |found| found.meta.last_included);
+    let Salvage { entries, start_index, current_term } =
+        log_reader::salvage(files, identity, base.index)?;
     let term_at = |index: u64| {
         let nth = usize::try_from(index.checked_sub(start_index + 1)?).ok()?;
         entries.get(nth).map(|entry: &Entry| entry.id.term)

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::super::format::{BlockFault, SLOT_BYTES, SLOT_STRIDE, VoteSlot, is_zero};
+use super::super::log_reader::{self, Extent};
 use super::super::recovery::{self, Judged};
 use super::super::scan::End;
 use super::super::{DiskOptions, segment, snapshot, vote};
@@ -97,7 +98,12 @@ pub(super) fn verify_in(reading: &Reading) -> Result<Report, StorageError> {
     };
     let segment_bytes = DiskOptions::new(identity.node_id).segment_bytes;
     match recovery::judge(&reading.files, identity, (true, segment_bytes)) {
-        Ok(judged) => report.summary = Some(summary(&judged)),
+        Ok(judged) => {
+            report.summary = Some(summary(&judged));
+            if !judged.log.standby.is_empty() {
+                report.look_at_standby(reading, identity, segment_bytes)?;
+            }
+        }
         Err(error @ (StorageError::Damaged { .. } | StorageError::Foreign { .. })) => {
             report.refuse(error);
         }
@@ -136,6 +142,23 @@ impl Report {
         let is_known = |known: &Defect| known.path == defect.path && known.offset == defect.offset;
         if !self.defects.iter().any(is_known) {
             self.defects.push(defect);
+        }
+    }
+
+    /// A node does not read what stands by; here it is, with how one segment goes on from the other.
+    fn look_at_standby(
+        &mut self,
+        reading: &Reading,
+        identity: Identity,
+        segment_bytes: u64,
+    ) -> Result<(), StorageError> {
+        let (files, how) = (&reading.files, (true, segment_bytes));
+        match log_reader::read(files, identity, vote::read(files)?, how, Extent::All) {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                self.add(Defect::of(error)?);
+                Ok(())
+            }
         }
     }
 

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use super::{DIR, open};
 use crate::disk::files::Files;
 use crate::disk::format::Identity;
+use crate::disk::inspect::{repair, verify};
 use crate::disk::log_reader::{self, Extent};
 use crate::disk::segment;
 use crate::fs::sim::SimFs;
-use crate::{Batch, Entry, EntryId, Persister, Recovered, SnapshotMeta, StorageError};
+use crate::{Batch, Entry, EntryId, HardState, Persister, Recovered, SnapshotMeta, StorageError};
 
 const LAST: u64 = 60;
 /// The last entries of the two snapshots that are there.
@@ -92,6 +93,76 @@ fn damage_to_what_stands_by_is_found_when_that_is_needed() {
     for number in others {
         assert!(open(&damaged(&fs, number, 8)).is_err(), "{number}");
     }
+}
+
+/// A directory with `node` in it, where the tools find what is on `fs`.
+fn written(fs: &SimFs) -> tempfile::TempDir {
+    let above = tempfile::tempdir().unwrap();
+    let dir = above.path().join("node");
+    std::fs::create_dir(&dir).unwrap();
+    for (name, content) in fs.contents() {
+        std::fs::write(dir.join(name), content).unwrap();
+    }
+    above
+}
+
+/// Two batches and the seal at the end of a segment are gone, so that nothing in it tells.
+fn cut_short(fs: &SimFs, number: u64) -> SimFs {
+    let mut contents = fs.contents();
+    let content = contents.get_mut(&segment::name(number)).unwrap();
+    content[4096 + 1024..].fill(0);
+    SimFs::holding(&contents)
+}
+
+#[test]
+fn whoever_verifies_reads_what_stands_by() {
+    let fs = directory();
+    for number in segments(&fs).0 {
+        for damaged in [damaged(&fs, number, 600), cut_short(&fs, number)] {
+            let report = verify(&written(&damaged).path().join("node")).unwrap();
+            assert!(report.refusal.is_none() && report.defects.len() == 1, "{number}: {report:?}");
+            assert!(report.defects[0].path.ends_with(segment::name(number)), "{report:?}");
+            assert_current(&open(&damaged).unwrap().load());
+        }
+    }
+}
+
+/// Damage that nobody minded costs nothing when there is more.
+#[test]
+fn a_repair_saves_what_follows_the_snapshot() {
+    let fs = directory();
+    let (standby, others) = segments(&fs);
+    let fs = damaged(&damaged(&fs, standby[1], 600), others[2], 8);
+    let error = open(&fs).err().expect("what is needed is damaged");
+    let StorageError::Damaged { path, .. } = &error else { panic!("{error}") };
+    assert!(path.ends_with(segment::name(others[2])), "{error}");
+    let above = written(&fs);
+    let dir = above.path().join("node");
+    let repaired = repair(&dir, 9).unwrap();
+    assert_eq!(repaired.snapshot, Some(EntryId::new(CURRENT, 1)));
+    let (first, last) = repaired.entries.expect("some follow");
+    assert!(first.index == CURRENT + 1 && last.index > first.index, "{first} to {last}");
+}
+
+#[test]
+fn a_vote_that_stands_by_outlives_two_openings_which_change_no_byte() {
+    let fs = SimFs::new();
+    let mut persister = open(&fs).unwrap();
+    let vote = HardState { current_term: 7, voted_for: Some(3) };
+    persister.persist(&Batch { hard_state: Some(vote), ..Batch::default() }).unwrap();
+    for index in 1..=LAST {
+        persister.persist(&append(index)).unwrap();
+    }
+    snapshot(&mut persister, CURRENT);
+    for index in LAST + 1..=LAST + 10 {
+        persister.persist(&append(index)).unwrap();
+    }
+    drop(persister);
+    assert!(segments(&fs).0.contains(&1), "the first segment stands by");
+    assert_eq!(open(&fs).unwrap().load().hard_state, vote);
+    let once = fs.contents();
+    assert_eq!(open(&fs).unwrap().load().hard_state, vote);
+    assert!(fs.contents() == once);
 }
 
 #[test]
