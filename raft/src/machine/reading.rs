@@ -98,9 +98,10 @@ impl<M: StateMachine> Replicated<M> {
     /// read, but right behind [`ReadBy::Voucher`]. `done` gets what was found, exactly once (or an error,
     /// perhaps only since this peer leads no longer).
     ///
-    /// Unless the state is in use, by the thread that applies or another look, `here` looks at once, on this thread: the applier waits
-    /// meanwhile, so it should be brief, and find nothing (`None`) if it would not. Then, `f` looks
-    /// on the thread that applies. None of the three must wait.
+    /// Unless the state is in use, by the thread that applies or another look, `here` looks at once, on
+    /// this thread: the applier waits meanwhile, so it should be brief, and find nothing (`None`) if it
+    /// would not be. If it did not look, or found nothing, `f` looks on the thread that applies. None of
+    /// the three must wait.
     pub fn look_with<R>(
         &self,
         here: impl FnOnce(&M) -> Option<R>,
