@@ -12,7 +12,7 @@ fn append(index: u64, len: usize) -> Batch {
     Batch { entries: vec![entry], ..Batch::default() }
 }
 
-fn snapshot(persister: &mut dyn Persister, index: u64) {
+pub(super) fn snapshot(persister: &mut dyn Persister, index: u64) {
     let meta = SnapshotMeta { last_included: EntryId::new(index, 1), ..SnapshotMeta::default() };
     let staged = persister.snapshot_stage().write_all(meta, format!("at {index}").as_bytes());
     persister.save_state_and_snapshot(&Batch::default(), staged.unwrap()).unwrap();

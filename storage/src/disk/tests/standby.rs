@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::restart::snapshot;
 use super::{DIR, open};
 use crate::disk::files::Files;
 use crate::disk::format::Identity;
@@ -10,7 +11,7 @@ use crate::disk::inspect::{repair, verify};
 use crate::disk::log_reader::{self, Extent};
 use crate::disk::segment;
 use crate::fs::sim::SimFs;
-use crate::{Batch, Entry, EntryId, HardState, Persister, Recovered, SnapshotMeta, StorageError};
+use crate::{Batch, Entry, EntryId, HardState, Persister, Recovered, StorageError};
 
 const LAST: u64 = 60;
 /// The last entries of the two snapshots that are there.
@@ -21,12 +22,6 @@ fn append(index: u64) -> Batch {
     let data = vec![index as u8; 700].into();
     let entry = Entry { id: EntryId::new(index, 1), tag: 0, data };
     Batch { entries: vec![entry], ..Batch::default() }
-}
-
-fn snapshot(persister: &mut dyn Persister, index: u64) {
-    let meta = SnapshotMeta { last_included: EntryId::new(index, 1), ..SnapshotMeta::default() };
-    let staged = persister.snapshot_stage().write_all(meta, format!("at {index}").as_bytes());
-    persister.save_state_and_snapshot(&Batch::default(), staged.unwrap()).unwrap();
 }
 
 /// A log that reaches back to the previous snapshot.
